@@ -1,0 +1,122 @@
+"""The value that everything is about: a prompt, and how it becomes chat messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from promptmill.errors import InputError
+
+Message = tuple[str, str]
+"""(role, content); the roles are system, user and assistant."""
+
+# A hole is {name}. Everything else in braces (JSON in a prompt, say) is plain text, and {{name}} writes {name}.
+# Substitution of names is all there is: no attribute, no format code, no expression can run from a template.
+HOLE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
+
+
+def holes(template: str) -> frozenset[str]:
+    """The names of the holes in `template`."""
+    return frozenset(match[2] for match in HOLE.finditer(template) if match[2])
+
+
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """`template` with its holes filled. A hole without a field raises InputError; a filled-in value is never filled again."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1]:
+            return "{" + match[1] + "}"
+        try:
+            return fields[match[2]]
+        except KeyError:
+            have = ", ".join(sorted(fields)) or "none"
+            raise InputError(f"the prompt has a hole {{{match[2]}}} but the example has no such field (it has: {have})") from None
+
+    return HOLE.sub(value, template) if "{" in template else template
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A worked example shown before the question: its fields fill the user template, `answer` is the assistant's turn."""
+
+    fields: tuple[tuple[str, str], ...]
+    answer: str
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str], answer: str) -> Demo:
+        return cls(tuple(fields.items()), answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Immutable. With an example it renders to chat messages.
+
+    system: instruction in the system role, may have holes; empty means no system message.
+    user:   template of the user's turn.
+    prefix: the first words of the answer (a reasoning opener, say); the model continues them.
+    demos:  worked examples, each a user turn and an assistant turn.
+    """
+
+    system: str = ""
+    user: str = "{input}"
+    prefix: str = ""
+    demos: tuple[Demo, ...] = field(default=())
+
+    def render(self, fields: Mapping[str, str]) -> tuple[Message, ...]:
+        """Chat messages for one example. Raises InputError for a hole without a field."""
+        messages: list[Message] = []
+        if self.system:
+            messages.append(("system", fill(self.system, fields)))
+        for demo in self.demos:
+            messages.append(("user", fill(self.user, dict(demo.fields))))
+            messages.append(("assistant", demo.answer))
+        messages.append(("user", fill(self.user, fields)))
+        return tuple(messages)
+
+    @property
+    def holes(self) -> frozenset[str]:
+        return holes(self.system) | holes(self.user)
+
+    @property
+    def instruction(self) -> str:
+        """The part that a craft rewrites: the system instruction, or the user template where there is none."""
+        return self.system or self.user
+
+    def with_instruction(self, text: str) -> Prompt:
+        """This prompt with another instruction. Raises InputError when a hole would be lost or appear from nowhere."""
+        part = "system" if self.system else "user"
+        before, after = holes(self.instruction), holes(text)
+        if before != after:
+            lost, new = sorted(before - after), sorted(after - before)
+            raise InputError(f"the rewrite changes the holes of the prompt (lost: {lost}, new: {new})")
+        return replace(self, **{part: text})
+
+    def check(self, fields: Iterable[str]) -> None:
+        """Raise InputError when a hole has no field of that name."""
+        missing = sorted(self.holes - frozenset(fields))
+        if missing:
+            have = ", ".join(sorted(fields)) or "none"
+            raise InputError(f"the prompt has a hole {{{missing[0]}}} but the task has no such field (it has: {have})")
+
+    def to_dict(self) -> dict[str, Any]:
+        demos = [{"fields": dict(demo.fields), "answer": demo.answer} for demo in self.demos]
+        return {"system": self.system, "user": self.user, "prefix": self.prefix, "demos": demos}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "prompt") -> Prompt:
+        """Read what `to_dict` writes; every key is optional. Raises InputError naming `where` for a wrong shape."""
+        unknown = sorted(set(data) - {"system", "user", "prefix", "demos"})
+        if unknown:
+            raise InputError(f"{where}: unknown key {unknown[0]!r} (known: system, user, prefix, demos)")
+        texts = {key: data[key] for key in ("system", "user", "prefix") if data.get(key) is not None}
+        for key, value in texts.items():
+            if not isinstance(value, str):
+                raise InputError(f"{where}: {key} must be text, not {type(value).__name__}")
+        demos = data.get("demos") or []
+        try:
+            read = tuple(Demo.of({k: str(v) for k, v in d["fields"].items()}, str(d["answer"])) for d in demos)
+        except (TypeError, KeyError, AttributeError):
+            raise InputError(f"{where}: each demo must be {{fields: {{…}}, answer: …}}") from None
+        return cls(demos=read, **texts)
