@@ -14,8 +14,8 @@ class InputError(PromptmillError):
 
 
 class ModelError(PromptmillError):
-    """The model or its server cannot be used at all (unknown, unreachable, no key): no call after this would succeed."""
+    """The model or its server cannot be used at all (unknown, unreachable, no key): no call would succeed."""
 
 
 class BudgetSpent(PromptmillError):
-    """The hard budget does not allow the next call. What has been answered is kept; the same command goes on from there."""
+    """The hard budget does not allow the next call. What was answered is kept; the same command goes on."""

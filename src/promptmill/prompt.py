@@ -23,7 +23,7 @@ def holes(template: str) -> frozenset[str]:
 
 
 def fill(template: str, fields: Mapping[str, str]) -> str:
-    """`template` with its holes filled. A hole without a field raises InputError; a filled-in value is never filled again."""
+    """`template` with its holes filled, once: a value is not filled again. A hole without a field: InputError."""
 
     def value(match: re.Match[str]) -> str:
         if match[1]:
@@ -32,14 +32,16 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
             return fields[match[2]]
         except KeyError:
             have = ", ".join(sorted(fields)) or "none"
-            raise InputError(f"the prompt has a hole {{{match[2]}}} but the example has no such field (it has: {have})") from None
+            raise InputError(
+                f"the prompt has a hole {{{match[2]}}} but the example has no such field (it has: {have})"
+            ) from None
 
     return HOLE.sub(value, template) if "{" in template else template
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A worked example shown before the question: its fields fill the user template, `answer` is the assistant's turn."""
+    """A worked example shown before the question: fields for the user template, and the assistant's answer."""
 
     fields: tuple[tuple[str, str], ...]
     answer: str
@@ -86,12 +88,11 @@ class Prompt:
 
     def with_instruction(self, text: str) -> Prompt:
         """This prompt with another instruction. Raises InputError when a hole would be lost or appear from nowhere."""
-        part = "system" if self.system else "user"
         before, after = holes(self.instruction), holes(text)
         if before != after:
             lost, new = sorted(before - after), sorted(after - before)
             raise InputError(f"the rewrite changes the holes of the prompt (lost: {lost}, new: {new})")
-        return replace(self, **{part: text})
+        return replace(self, system=text) if self.system else replace(self, user=text)
 
     def check(self, fields: Iterable[str]) -> None:
         """Raise InputError when a hole has no field of that name."""

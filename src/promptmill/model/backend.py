@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from promptmill.model.chat import Completion, Request, Scores, ScoreRequest
+from promptmill.model.chat import Completion, Request, ScoreRequest, Scores
 
 
 class Backend(Protocol):
@@ -13,14 +13,16 @@ class Backend(Protocol):
     name:        for people and price tables.
     fingerprint: changes whenever the same request could be answered differently (weights, template, adapter, dtype,
                  server and model name); keys every cache.
+    server:      whom a rate limit binds: models on one server share it.
     concurrency: calls that may usefully be in flight at once.
 
-    `open` and `close` bracket the use of one event loop. `complete` and `score` raise CallError for a call that failed and
-    ModelError where no call can succeed; `close` may be called twice.
+    `open` and `close` bracket the use of one event loop; `close` may be called twice. `complete` and `score` raise
+    CallError for a call that failed and ModelError where no call can succeed.
     """
 
     name: str
     fingerprint: str
+    server: str
     concurrency: int
 
     async def open(self) -> None: ...

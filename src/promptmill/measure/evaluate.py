@@ -1,0 +1,235 @@
+"""A prompt, a model and examples: how good is it, and how sure is that?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from promptmill.errors import BudgetSpent
+from promptmill.model.chat import GREEDY, Completion, Failure, Request, Sampling
+from promptmill.model.gate import Model, run_blocking
+from promptmill.prompt import Prompt
+from promptmill.score.scorer import Score, Scorer
+from promptmill.store.stage import Stage
+from promptmill.tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHARD_ROWS = 1000
+
+Stats = tuple[float, ...]
+"""An example's additive share of the score (see score/scorer.py); a mean over its repeats where there are several."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of one prompt on n examples.
+
+    score, lo, hi: corpus score over the answered examples with its 95 % interval; None where nothing was answered.
+    answered:      answers that came, of `asked`.  unparsed: answers from which nothing could be read (they score 0).
+    failures:      calls that got no answer, by kind; they are in no score.
+    stats:         by example id, for paired comparisons.
+    stopped:       why not all was asked (the budget), or None.
+    """
+
+    examples: int
+    asked: int
+    answered: int
+    unparsed: int
+    failures: Mapping[str, int]
+    score: float | None
+    lo: float | None
+    hi: float | None
+    stats: Mapping[str, Stats] = field(repr=False)
+    stopped: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        keys = ("examples", "asked", "answered", "unparsed", "score", "lo", "hi", "stopped")
+        return {key: getattr(self, key) for key in keys} | {"failures": dict(self.failures)}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How the examples are put to the model. `constrain` holds the answer to the task's choices."""
+
+    sampling: Sampling = GREEDY
+    repeat: int = 1
+    constrain: bool = False
+
+
+def requests(task: Task, prompt: Prompt, examples: Sequence[Example], ask: Ask) -> Iterator[Request]:
+    """One request for each example and repeat, in order."""
+    choices = task.choices if ask.constrain else None
+    for example in examples:
+        messages = prompt.render(example.fields)
+        for repeat in range(ask.repeat):
+            yield Request(messages, ask.sampling, prompt.prefix, choices, repeat=repeat)
+
+
+async def evaluate_async(
+    model: Model,
+    task: Task,
+    prompt: Prompt,
+    examples: Sequence[Example],
+    ask: Ask = Ask(),
+    *,
+    stage: Stage | None = None,
+    on_answer: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Ask and score all of `examples`; the model must be open (`async with model`).
+
+    Workers pull from one queue, so that a slow answer holds up nobody; what they bring goes to the stage's shards as
+    these fill, so memory does not grow with the answers. Raises ModelError and InputError; a spent budget ends the evaluation
+    early and is told in `stopped`.
+    """
+    if examples:
+        prompt.check(examples[0].fields)
+    tally = _Tally(task.scorer, examples, ask.repeat, stage)
+    queue = enumerate(requests(task, prompt, examples, ask))
+    stopped: list[str] = []
+
+    async def work() -> None:
+        for index, request in queue:
+            try:
+                result = await model.ask(request)
+            except BudgetSpent as error:
+                stopped.append(str(error))
+                return
+            tally.add(index, request, result)
+            if on_answer:
+                on_answer()
+
+    # Twice as many workers as slots: those who wait for a retry or for the record hold no slot of the server.
+    await _together(work, min(len(examples) * ask.repeat, 2 * model.concurrency))
+    tally.flush()
+    return tally.evaluation(stopped[0] if stopped else None)
+
+
+def evaluate(
+    model: Model,
+    task: Task,
+    prompt: Prompt | str | None = None,
+    *,
+    split: str = "test",
+    repeat: int = 1,
+    sampling: Sampling = GREEDY,
+    constrain: bool = False,
+) -> Evaluation:
+    """Blocking `evaluate_async` on a split of the task, for use from Python. A str is a system instruction."""
+    asked = prompt if isinstance(prompt, Prompt) else Prompt(prompt, task.prompt.user) if prompt else task.prompt
+
+    async def work() -> Evaluation:
+        async with model:
+            return await evaluate_async(model, task, asked, task.split(split), Ask(sampling, repeat, constrain))
+
+    return run_blocking(work())
+
+
+def answers_schema() -> pa.Schema:
+    """Columns of the stage "answers": one row for each example and repeat."""
+    import pyarrow as pa
+
+    text, number, count = pa.string(), pa.float64(), pa.int32()
+    return pa.schema([
+        ("id", text), ("repeat", count), ("input", text), ("gold", text), ("answer", text), ("parsed", text),
+        ("score", number), ("stats", pa.list_(number)), ("finish", text), ("failure", text), ("detail", text),
+        ("prompt_tokens", count), ("completion_tokens", count),
+    ])  # fmt: skip
+
+
+async def _together(work: Callable[[], Any], count: int) -> None:
+    """Run `count` workers; the first error ends them all and is raised."""
+    tasks = [asyncio.create_task(work()) for _ in range(count)]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+class _Tally:
+    """Adds up answers in whatever order they come; its sums do not depend on that order."""
+
+    def __init__(self, scorer: Scorer, examples: Sequence[Example], repeat: int, stage: Stage | None):
+        self.scorer, self.examples, self.repeat, self.stage = scorer, examples, repeat, stage
+        self.answered = self.unparsed = 0
+        self.failures: dict[str, int] = {}
+        self._stats: dict[int, Stats | list[Stats | None]] = {}
+        self._open: dict[int, dict[int, dict[str, Any]]] = {}
+
+    def add(self, index: int, request: Request, result: Completion | Failure) -> None:
+        which, repeat = divmod(index, self.repeat)
+        example = self.examples[which]
+        score = None
+        if isinstance(result, Failure):
+            self.failures[result.kind] = self.failures.get(result.kind, 0) + 1
+        else:
+            score = self.scorer.score(result.text, example.gold, example.fields)
+            self.answered += 1
+            self.unparsed += score.parsed is None
+            self._keep(which, repeat, score.stats or (score.value,))
+        if self.stage:
+            self._row(index, _row(example, request, result, score))
+
+    def _keep(self, which: int, repeat: int, stats: Stats) -> None:
+        if self.repeat == 1:
+            self._stats[which] = stats
+        else:
+            slots = self._stats.setdefault(which, [None] * self.repeat)
+            assert isinstance(slots, list)
+            slots[repeat] = stats
+
+    def _row(self, index: int, row: dict[str, Any]) -> None:
+        assert self.stage is not None
+        shard = index // SHARD_ROWS
+        rows = self._open.setdefault(shard, {})
+        rows[index] = row
+        if len(rows) == min(SHARD_ROWS, len(self.examples) * self.repeat - shard * SHARD_ROWS):
+            self._write(shard)
+
+    def flush(self) -> None:
+        """Write what is left of shards that never filled (an evaluation that was stopped)."""
+        for shard in sorted(self._open):
+            self._write(shard)
+
+    def _write(self, shard: int) -> None:
+        assert self.stage is not None
+        rows = self._open.pop(shard)
+        self.stage.write(shard, [rows[index] for index in sorted(rows)])
+
+    def stats(self) -> dict[str, Stats]:
+        found = {}
+        for which in sorted(self._stats):
+            stats = self._stats[which]
+            if isinstance(stats, list):
+                came = [one for one in stats if one is not None]
+                stats = tuple(sum(column) / len(came) for column in zip(*came, strict=True))
+            found[self.examples[which].id] = stats
+        return found
+
+    def evaluation(self, stopped: str | None) -> Evaluation:
+        from promptmill.measure.statistics import score_interval
+
+        stats = self.stats()
+        score, lo, hi = score_interval(list(stats.values()), self.scorer) if stats else (None, None, None)
+        asked = self.answered + sum(self.failures.values())
+        return Evaluation(len(self.examples), asked, self.answered, self.unparsed, dict(sorted(self.failures.items())),
+                          score, lo, hi, stats, stopped)  # fmt: skip
+
+
+def _row(example: Example, request: Request, result: Completion | Failure, score: Score | None) -> dict[str, Any]:
+    row = {"id": example.id, "repeat": request.repeat, "input": request.messages[-1][1], "gold": example.gold[0]}
+    if isinstance(result, Failure) or score is None:
+        assert isinstance(result, Failure)
+        return row | {"failure": result.kind, "detail": result.detail}
+    usage = result.usage
+    return row | {
+        "answer": result.text, "parsed": score.parsed, "score": score.value,
+        "stats": list(score.stats or (score.value,)), "finish": result.answers[0].finish,
+        "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
+    }  # fmt: skip

@@ -1,0 +1,150 @@
+"""The record of every call, which is the cache too: one SQLite file (write-ahead log), in the run's folder or shared.
+
+A call's row is written before its answer is used, so whatever instant a process is killed at, only calls in flight are
+lost. Rows are written in groups: one transaction for all answers that arrive within two milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptmill.errors import InputError
+from promptmill.model.chat import Answer, Completion, Request, ScoreRequest, Scores, TokenLogprob, Usage
+
+GROUP_SECONDS = 0.002
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+  key TEXT PRIMARY KEY, run TEXT, role TEXT, model TEXT, request TEXT, response TEXT,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, seconds REAL, attempts INTEGER, at REAL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+  key TEXT, run TEXT, role TEXT, model TEXT, request TEXT, kind TEXT, detail TEXT, attempts INTEGER, at REAL
+);
+"""
+
+
+def canonical(fingerprint: str, request: Request | ScoreRequest) -> str:
+    """All that decides the answer, as one JSON text. Its hash is the key."""
+    if isinstance(request, ScoreRequest):
+        return json.dumps([fingerprint, "score", request.messages, request.continuations, request.prefix])
+    s = request.sampling
+    rest = [s.temperature, s.top_p, s.max_tokens, s.stop, s.seed, request.prefix, request.choices, request.n]
+    rest += [request.repeat, request.logprobs, request.response_format]
+    return json.dumps([fingerprint, "complete", request.messages, *rest])
+
+
+def key_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished call on its way to the file."""
+
+    key: str
+    role: str
+    model: str
+    request: str
+    result: Completion | Scores
+    cost: float | None
+    seconds: float
+    attempts: int
+
+
+class CallStore:
+    """Calls by key. `run` names the run that pays; `path` None keeps the calls in memory only."""
+
+    def __init__(self, path: Path | None, run: str = ""):
+        self.run = run
+        self._pending: list[tuple[Any, ...]] = []
+        self._commit: asyncio.Future[None] | None = None
+        try:
+            self._db = sqlite3.connect(path or ":memory:", timeout=60, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path}: cannot be used as a store of calls ({error})") from None
+
+    def get(self, key: str) -> tuple[str, str, Usage, float | None] | None:
+        """(response JSON, run that paid, usage, cost), or None."""
+        row = self._db.execute(
+            "SELECT response, run, prompt_tokens, completion_tokens, cost FROM calls WHERE key=?", (key,)
+        ).fetchone()
+        return (row[0], row[1], Usage(row[2], row[3]), row[4]) if row else None
+
+    async def put(self, record: Record) -> None:
+        """Returns when the record is in the file."""
+        usage = record.result.usage
+        self._pending.append(
+            (
+                *(record.key, self.run, record.role, record.model, record.request, encode(record.result)),
+                *(usage.prompt, usage.completion, record.cost, record.seconds, record.attempts, time.time()),
+            )
+        )
+        if self._commit is None:
+            loop = asyncio.get_running_loop()
+            self._commit = loop.create_future()
+            loop.call_later(GROUP_SECONDS, self._write_group)
+        await asyncio.shield(self._commit)
+
+    def _write_group(self) -> None:
+        rows, self._pending = self._pending, []
+        commit, self._commit = self._commit, None
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:  # a full disk, say: every waiting call must hear of it
+            if commit and not commit.done():
+                commit.set_exception(error)
+            return
+        if commit and not commit.done():
+            commit.set_result(None)
+
+    def put_failure(self, key: str, role: str, model: str, request: str, kind: str, detail: str, attempts: int) -> None:
+        """Failures are recorded for people; they are never answered from here, so a continued run tries them again."""
+        row = (key, self.run, role, model, request, kind, detail, attempts, time.time())
+        self._db.execute("INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?)", row)
+
+    def paid(self) -> tuple[int, int, int, float]:
+        """(calls, prompt tokens, completion tokens, cost) that this run has paid for so far."""
+        row = self._db.execute(
+            "SELECT count(*), coalesce(sum(prompt_tokens),0), coalesce(sum(completion_tokens),0), "
+            "coalesce(sum(cost),0) FROM calls WHERE run=?",
+            (self.run,),
+        ).fetchone()
+        return (int(row[0]), int(row[1]), int(row[2]), float(row[3]))
+
+    def close(self) -> None:
+        if self._pending:
+            self._write_group()
+        self._db.close()
+
+
+def encode(result: Completion | Scores) -> str:
+    if isinstance(result, Scores):
+        return json.dumps({"logprobs": result.logprobs, "tokens": result.tokens})
+    return json.dumps([[a.text, a.finish, a.logprobs and [[t.token, t.logprob, t.top] for t in a.logprobs]]
+                       for a in result.answers], ensure_ascii=False)  # fmt: skip
+
+
+def decode(text: str, usage: Usage) -> Completion | Scores:
+    data = json.loads(text)
+    if isinstance(data, dict):
+        return Scores(tuple(data["logprobs"]), tuple(data["tokens"]), usage)
+    return Completion(tuple(_answer(*row) for row in data), usage)
+
+
+def _answer(text: str, finish: str, logprobs: list[Any] | None) -> Answer:
+    if logprobs is None:
+        return Answer(text, finish)
+    return Answer(text, finish, tuple(TokenLogprob(t, lp, tuple((a, b) for a, b in top)) for t, lp, top in logprobs))

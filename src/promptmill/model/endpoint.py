@@ -1,0 +1,196 @@
+"""Any server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, OpenAI, `promptmill serve`, …
+
+A thin client over aiohttp: it sends one request and reads one answer. Waiting, retrying, caching and counting are the
+gate's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from promptmill.errors import ModelError
+from promptmill.model.chat import CallError, Completion, Request, ScoreRequest, Scores
+from promptmill.model.wire import chat_payload, read_completion, read_scores, score_payload
+from promptmill.prompt import Message
+
+RETRYABLE = {408: "timeout", 409: "server_error", 425: "server_error", 429: "rate_limit"}
+HOPELESS = {401, 403, 404}
+# What /v1/models says under "owned_by" of servers that take vLLM's extra fields (continuation, structured_outputs,
+# prompt_logprobs). OpenAI refuses unknown fields, so nobody else is sent them unless the user says so.
+VLLM_KIN = {"vllm", "promptmill"}
+
+
+class EndpointBackend:
+    """One model on one OpenAI-compatible server.
+
+    base_url:    up to and including the version, such as http://localhost:8000/v1.
+    api_key_env: name of the environment variable that holds the key; the key itself is never stored.
+    dialect:     "auto" asks the server; "vllm" sends vLLM's extra fields; "openai" only what OpenAI documents.
+    timeout:     seconds for one attempt of one call.
+    extra_body:  fields added to each request as they are.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        api_key_env: str = "OPENAI_API_KEY",
+        concurrency: int = 64,
+        timeout: float = 120.0,
+        dialect: str = "auto",
+        extra_body: Mapping[str, Any] | None = None,
+    ):
+        url = urlsplit(base_url)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            raise ModelError(f"--base-url {base_url!r} is not an http(s) address such as http://localhost:8000/v1")
+        self.name, self.base_url = model, base_url.rstrip("/")
+        self.fingerprint = json.dumps(["endpoint", self.base_url, model, dict(extra_body or {})], sort_keys=True)
+        self.server, self.concurrency, self.timeout = self.base_url, concurrency, timeout
+        self.dialect, self.extra_body = dialect, dict(extra_body or {})
+        self._key_name, self._key = api_key_env, os.environ.get(api_key_env, "")
+        self._session: aiohttp.ClientSession | None = None
+        self._served: list[str] = []
+        self._proxy = None if urllib.request.proxy_bypass(url.netloc) else urllib.request.getproxies().get(url.scheme)
+
+    async def open(self) -> None:
+        """Connect and ask which models there are. ModelError where nobody answers or the key is refused."""
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(30.0, self.timeout)),
+        )
+        try:
+            await self._ask_who_serves()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._session:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def complete(self, request: Request) -> Completion:
+        payload = chat_payload(self.name, request, vllm=self.dialect == "vllm") | self.extra_body
+        return read_completion(await self._post("/chat/completions", payload), request)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """By vLLM's `prompt_logprobs`, one call for each continuation; other servers cannot score given text."""
+        if self.dialect != "vllm":
+            raise ModelError(
+                f"{self.name} at {self.base_url} cannot score given texts (no prompt_logprobs); "
+                "use vLLM, promptmill serve or a local model"
+            )
+        calls = [self._post("/chat/completions", score_payload(self.name, request, c)) for c in request.continuations]
+        return read_scores(await asyncio.gather(*calls), request)
+
+    def count_tokens(self, messages: tuple[Message, ...]) -> int:
+        """An upper estimate: a token for each three bytes, and a few for the roles."""
+        return sum(len(content.encode()) // 3 + 8 for _, content in messages)
+
+    async def _post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._session is not None, "open() first"
+        body = json.dumps(payload, ensure_ascii=False).encode()
+        try:
+            async with self._session.post(
+                self.base_url + path, data=body, proxy=self._proxy, allow_redirects=False
+            ) as response:
+                raw = await response.read()
+                status, headers = response.status, response.headers
+        except TimeoutError:
+            raise CallError("timeout", f"no answer in {self.timeout:g} s", retryable=True) from None
+        except aiohttp.ClientPayloadError as error:
+            raise CallError("bad_response", f"the answer was cut short ({_short(error)})", retryable=True) from None
+        except aiohttp.ClientError as error:
+            raise CallError("connection", _short(error), retryable=True) from None
+        if status != 200:
+            raise self._refusal(status, raw, headers)
+        try:
+            data = json.loads(raw)
+        except ValueError:
+            raise CallError("bad_response", f"not JSON: {raw[:80]!r}", retryable=True) from None
+        if not isinstance(data, dict):
+            raise CallError("bad_response", f"not a JSON object: {raw[:80]!r}", retryable=True)
+        return data
+
+    def _refusal(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Exception:
+        """What an HTTP status other than 200 means: wait and send again, this question is refused, or all is lost."""
+        said = self._said(raw)
+        if status in HOPELESS:
+            return ModelError(self._hopeless(status, said))
+        if status in RETRYABLE or status >= 500:
+            kind = RETRYABLE.get(status, "server_error")
+            return CallError(kind, f"HTTP {status}: {said}", retryable=True, retry_after=_retry_after(headers))
+        return CallError("refused", f"HTTP {status}: {said}")
+
+    def _hopeless(self, status: int, said: str) -> str:
+        where = f"{self.name} at {self.base_url}"
+        if status == 404:
+            known = f"; it serves {', '.join(self._served[:5])}" if self._served else "; is the --base-url right?"
+            return f"{where}: not found ({said}){known}"
+        return f"{where}: access refused, HTTP {status} ({said}); is the key in ${self._key_name} right?"
+
+    def _said(self, raw: bytes) -> str:
+        """The server's own words, in one short line, without the key."""
+        try:
+            data = json.loads(raw)
+            text = str(data["error"]["message"] if isinstance(data["error"], dict) else data["error"])
+        except (ValueError, KeyError, TypeError):
+            text = raw[:200].decode(errors="replace")
+        if self._key:
+            text = text.replace(self._key, "***")
+        return " ".join(text.split())[:200]
+
+    async def _ask_who_serves(self) -> None:
+        assert self._session is not None
+        try:
+            async with self._session.get(
+                self.base_url + "/models", proxy=self._proxy, timeout=aiohttp.ClientTimeout(total=20)
+            ) as response:
+                status, raw = response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ModelError(f"nobody answers at {self.base_url} ({_short(error)}); is the server up?") from None
+        if status in (401, 403):
+            raise ModelError(self._hopeless(status, self._said(raw)))
+        owners: set[str] = set()
+        try:
+            rows = json.loads(raw)["data"]
+            self._served = [str(row["id"]) for row in rows]
+            owners = {str(row.get("owned_by", "")) for row in rows}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # not every server lists its models; the first call tells the rest
+        if self.dialect == "auto":
+            self.dialect = "vllm" if owners & VLLM_KIN else "openai"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds asked for by Retry-After (a number or an HTTP date) or OpenAI's retry-after-ms; at most ten minutes."""
+    try:
+        if "retry-after-ms" in headers:
+            return min(600.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("Retry-After", "")
+        return min(600.0, float(value)) if value else None
+    except ValueError:
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
+
+        try:
+            return max(0.0, min(600.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()))
+        except (ValueError, TypeError):
+            return None
+
+
+def _short(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:160]

@@ -1,0 +1,266 @@
+"""The one gate to every model: budget, cache, joining of identical calls, rate limit, retry, record."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from promptmill.errors import ModelError
+from promptmill.model.backend import Backend
+from promptmill.model.budget import Estimate, Ledger, Price, Spend
+from promptmill.model.cache import CallStore, Record, canonical, decode, key_of
+from promptmill.model.chat import CallError, Completion, Failure, Request, ScoreRequest, Scores, Usage
+from promptmill.model.limiter import Limiter, limiter_for
+
+T = TypeVar("T")
+Result = Completion | Scores | Failure
+
+# Failures that say something of the server rather than of the question. So many in a row and the server is given up.
+SERVER_FAILURES = frozenset({"connection", "timeout", "server_error", "rate_limit", "bad_response"})
+GIVE_UP_AFTER = 16
+
+
+class Model:
+    """A backend behind the gate. Use it in `async with`, or by the blocking `complete` and `score`.
+
+    ledger and store may be shared by the models of one run; `role` ("task", "writer") tells them apart in the books.
+    attempts: how often a call that is worth retrying is sent in all; waits grow from `base_wait` seconds, with jitter.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        role: str = "task",
+        store: CallStore | None = None,
+        ledger: Ledger | None = None,
+        price: Price | None = None,
+        attempts: int = 8,
+        base_wait: float = 0.5,
+        longest_wait: float = 30.0,
+    ):
+        self.backend, self.role, self.price = backend, role, price
+        self.store = store or CallStore(None)
+        self.ledger = ledger or Ledger()
+        self.ledger.paid = Spend(*self.store.paid())
+        self.attempts, self.base_wait, self.longest_wait = attempts, base_wait, longest_wait
+        self._flying: dict[str, asyncio.Future[Result]] = {}
+        self._seen: set[str] = set()
+        self._opening: asyncio.Lock | None = None
+        self._open = False
+        self._failed_in_a_row = 0
+        self._lost: ModelError | None = None  # once the model is known to be unusable nothing more is sent
+        self._jitter = random.Random()  # waiting times only: no result depends on it
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.backend.fingerprint
+
+    @property
+    def concurrency(self) -> int:
+        return self.backend.concurrency
+
+    @property
+    def limiter(self) -> Limiter:
+        return limiter_for(self.backend.server, self.backend.concurrency)
+
+    async def __aenter__(self) -> Model:
+        self._opening = asyncio.Lock()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._open:
+            self._open = False
+            await self.backend.close()
+
+    async def ask(self, request: Request) -> Completion | Failure:
+        """One answer, from the cache, from an identical call in flight, or from the model.
+
+        Raises BudgetSpent, and ModelError where the model cannot be used at all; a call that failed is a Failure.
+        """
+        result = await self._get(request, lambda: self.backend.complete(request))
+        assert not isinstance(result, Scores)
+        return result
+
+    async def ask_score(self, request: ScoreRequest) -> Scores | Failure:
+        """Log-probabilities of given continuations; errors as in `ask`."""
+        result = await self._get(request, lambda: self.backend.score(request))
+        assert not isinstance(result, Completion)
+        return result
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion | Failure]:
+        """Blocking `ask` of many, answers in order."""
+        return run_blocking(self._each(self.ask, requests))
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores | Failure]:
+        """Blocking `ask_score` of many, answers in order."""
+        return run_blocking(self._each(self.ask_score, requests))
+
+    async def _each(self, ask: Callable[[Any], Awaitable[T]], requests: Sequence[Any]) -> list[T]:
+        async with self:
+            return list(await asyncio.gather(*(ask(request) for request in requests)))
+
+    def estimate(self, requests: Sequence[Request], of: int | None = None) -> Estimate:
+        """What `requests` may cost at most, nothing counted as cached; with `of`, they are a sample of that many."""
+        scale = 1.0 if of is None or not requests else of / len(requests)
+        prompt = sum(self.backend.count_tokens(request.messages) for request in requests) * scale
+        completion = sum(request.sampling.max_tokens * request.n for request in requests) * scale
+        cost = (prompt * self.price.input + completion * self.price.output) / 1e6 if self.price else None
+        return Estimate(round(len(requests) * scale), round(prompt), round(completion), cost)
+
+    async def _get(self, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]) -> Result:
+        text = canonical(self.fingerprint, request)
+        key = key_of(text)
+        while True:
+            hit = self.store.get(key)
+            if hit is not None:
+                response, payer, usage, cost = hit
+                self._book(key, usage, cost, ours=payer == self.store.run)
+                return decode(response, usage)
+            flying = self._flying.get(key)
+            if flying is None:
+                return await self._fly(key, text, request, call)
+            try:
+                result = await asyncio.shield(flying)
+            except asyncio.CancelledError:
+                if flying.cancelled():  # its owner was cancelled, not we: ask for ourselves
+                    continue
+                raise
+            self.ledger.joined += 1
+            return result
+
+    async def _fly(
+        self, key: str, text: str, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]
+    ) -> Result:
+        """Make the call; identical requests that come meanwhile wait for its end."""
+        flying = self._flying[key] = asyncio.get_running_loop().create_future()
+        try:
+            result = await self._paid_call(key, text, request, call)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                flying.cancel()
+            else:
+                flying.set_exception(error)
+                flying.exception()  # seen: without waiters it must not be reported as forgotten
+            raise
+        else:
+            flying.set_result(result)
+            return result
+        finally:
+            del self._flying[key]
+
+    async def _paid_call(
+        self, key: str, text: str, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]
+    ) -> Result:
+        most = self._most(request)
+        await self.ledger.reserve(most)
+        usage: Usage | None = None
+        cost: float | None = None
+        try:
+            if not self._open:
+                await self._open_once()
+            result, cost = await self._with_retries(key, text, call)
+            usage = None if isinstance(result, Failure) else result.usage
+        finally:
+            self.ledger.settle(most, usage, cost)
+        if isinstance(result, Failure):
+            self._note_failure(key, text, result)
+        else:
+            self._failed_in_a_row = 0
+            self._book(key, result.usage, cost, ours=True)
+        return result
+
+    async def _with_retries(
+        self, key: str, text: str, call: Callable[[], Awaitable[Completion | Scores]]
+    ) -> tuple[Result, float | None]:
+        limiter = self.limiter
+        for attempt in range(1, self.attempts + 1):
+            await limiter.acquire()
+            if self._lost:
+                limiter.release()
+                raise self._lost
+            # The slot is given back only when the answer is in the file: what a kill can lose is what holds a slot.
+            try:
+                started = time.monotonic()
+                result = await call()
+                limiter.success()
+                cost = self.price.cost(result.usage) if self.price else None
+                seconds = time.monotonic() - started
+                await self.store.put(Record(key, self.role, self.name, text, result, cost, seconds, attempt))
+                return result, cost
+            except ModelError as error:
+                self._lost = error
+                raise
+            except CallError as error:
+                if error.kind in ("rate_limit", "timeout") or error.retry_after:
+                    limiter.pushback(error.retry_after)
+                if not error.retryable or attempt == self.attempts:
+                    return Failure(error.kind, error.detail, attempt), None
+                wait = error.retry_after or self._wait(attempt)
+            finally:
+                limiter.release()
+            self.ledger.retries += 1
+            await asyncio.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns")
+
+    def _wait(self, attempt: int) -> float:
+        """Seconds before the next attempt: exponential with jitter, so that many callers do not come back at once."""
+        longest = min(self.longest_wait, self.base_wait * 2.0 ** (attempt - 1))
+        return longest * self._jitter.uniform(0.5, 1.0)
+
+    async def _open_once(self) -> None:
+        """The backend is opened at the first call that the cache cannot answer: a finished run needs no model."""
+        if self._opening is None:
+            raise RuntimeError("use the model in 'async with model:'")
+        async with self._opening:
+            if not self._open:
+                await self.backend.open()
+                self._open = True
+
+    def _most(self, request: Request | ScoreRequest) -> Estimate:
+        if not self.ledger.budget.bounded:
+            return NOTHING
+        if isinstance(request, Request):
+            return self.estimate([request])
+        prompt = self.backend.count_tokens(request.messages) * len(request.continuations)
+        return Estimate(1, prompt, 0, prompt * self.price.input / 1e6 if self.price else None)
+
+    def _book(self, key: str, usage: Usage, cost: float | None, *, ours: bool) -> None:
+        if key in self._seen or not ours:
+            self.ledger.cached += 1
+        if ours and key not in self._seen:
+            self._seen.add(key)
+            self.ledger.role(self.role).add(usage, cost)
+
+    def _note_failure(self, key: str, text: str, failure: Failure) -> None:
+        self.store.put_failure(key, self.role, self.name, text, failure.kind, failure.detail, failure.attempts)
+        self.ledger.failures[failure.kind] = self.ledger.failures.get(failure.kind, 0) + 1
+        if failure.kind in SERVER_FAILURES:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= GIVE_UP_AFTER:
+                self._lost = ModelError(
+                    f"{self.name}: {GIVE_UP_AFTER} calls in a row failed for good, the last with "
+                    f"{failure.kind}: {failure.detail}; what was answered is kept, the same command goes on from there"
+                )
+                raise self._lost
+
+
+NOTHING = Estimate(1, 0, 0, None)
+
+
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end from ordinary code, also where an event loop already runs in this thread (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

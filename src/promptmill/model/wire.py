@@ -1,0 +1,155 @@
+"""Requests and answers in the JSON of OpenAI's chat completions, and vLLM's additions to it. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, TokenLogprob, Usage
+from promptmill.prompt import Message
+
+CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def chat_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
+    """The body of POST /chat/completions."""
+    sampling = request.sampling
+    payload: dict[str, Any] = {
+        "model": model,
+        "messages": _messages(request.messages, request.prefix, continues=vllm),
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+    }
+    if sampling.top_p < 1:
+        payload["top_p"] = sampling.top_p
+    if sampling.stop:
+        payload["stop"] = list(sampling.stop)
+    if sampling.seed is not None:
+        # Repeats of one question must differ where answers are sampled; a server knows nothing of our repeat index.
+        payload["seed"] = sampling.seed + request.repeat
+    if request.n > 1:
+        payload["n"] = request.n
+    if request.logprobs is not None:
+        payload |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.response_format is not None:
+        payload["response_format"] = request.response_format
+    if request.choices is not None:
+        payload |= _constrained(request.choices, vllm)
+    if vllm and request.prefix:
+        payload |= CONTINUE
+    return payload
+
+
+def _messages(messages: Sequence[Message], prefix: str, *, continues: bool) -> list[dict[str, str]]:
+    """A given beginning of the answer: continued where the server can, else asked for in the last user turn."""
+    rows = [{"role": role, "content": content} for role, content in messages]
+    if prefix and continues:
+        rows.append({"role": "assistant", "content": prefix})
+    elif prefix:
+        rows[-1] = rows[-1] | {"content": f"{rows[-1]['content']}\n\nBegin your answer with: {prefix}"}
+    return rows
+
+
+def _constrained(choices: Sequence[str], vllm: bool) -> dict[str, Any]:
+    """vLLM takes the choices as they are; OpenAI a JSON schema with an enumeration."""
+    if vllm:
+        return {"structured_outputs": {"choice": list(choices)}}
+    answer = {"type": "string", "enum": list(choices)}
+    schema = {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    }
+
+
+def read_completion(data: dict[str, Any], request: Request) -> Completion:
+    """The answers in a chat completion. CallError "bad_response" (retryable) for what is not one, "constraint" for an
+    answer outside the choices."""
+    try:
+        answers = tuple(_answer(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
+        usage = data.get("usage") or {}
+        counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CallError("bad_response", f"not a chat completion ({error!r})", retryable=True) from None
+    if len(answers) < request.n:
+        raise CallError("bad_response", f"{len(answers)} answers, {request.n} asked", retryable=not answers)
+    return Completion(answers, counted)
+
+
+def _answer(row: dict[str, Any], request: Request) -> Answer:
+    text = row["message"]["content"]
+    finish = str(row.get("finish_reason") or "stop")
+    if text is None or finish == "content_filter":
+        refusal = row["message"].get("refusal")
+        raise CallError("refused", f"no answer, finish_reason {finish}" + (f": {refusal}" if refusal else ""))
+    if request.choices is not None:
+        text = _chosen(text, request.choices)
+    elif request.prefix and text.startswith(request.prefix):
+        text = text[len(request.prefix) :]  # asked to begin with it, the model did: the completion is what follows
+    return Answer(text, finish, _logprobs(row.get("logprobs")))
+
+
+def _chosen(text: str, choices: Sequence[str]) -> str:
+    """The choice that an answer makes, given bare or as {"answer": …}."""
+    said = text.strip()
+    if said.startswith("{"):
+        try:
+            said = str(json.loads(said)["answer"])
+        except (ValueError, KeyError, TypeError):
+            said = text.strip()
+    for choice in choices:
+        if said == choice.strip():
+            return choice
+    raise CallError(
+        "constraint", f"the answer {said[:60]!r} is none of the choices; does the server support constraints?"
+    )
+
+
+def _logprobs(data: dict[str, Any] | None) -> tuple[TokenLogprob, ...] | None:
+    if not data or data.get("content") is None:
+        return None
+    return tuple(
+        TokenLogprob(
+            row["token"],
+            float(row["logprob"]),
+            tuple((top["token"], float(top["logprob"])) for top in row.get("top_logprobs") or ()),
+        )
+        for row in data["content"]
+    )
+
+
+def score_payload(model: str, request: ScoreRequest, continuation: str) -> dict[str, Any]:
+    """Ask vLLM for the log-probabilities of a prompt that ends in `continuation`."""
+    rows = [{"role": role, "content": content} for role, content in request.messages]
+    rows.append({"role": "assistant", "content": request.prefix + continuation})
+    return {"model": model, "messages": rows, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0} | CONTINUE
+
+
+def read_scores(answers: Sequence[dict[str, Any]], request: ScoreRequest) -> Scores:
+    """Sum the log-probabilities of the last prompt tokens that spell each continuation."""
+    sums, counts, prompt = [], [], 0
+    for data, continuation in zip(answers, request.continuations, strict=True):
+        try:
+            positions = data["prompt_logprobs"]
+            total, count = _tail(positions, continuation)
+            prompt += int((data.get("usage") or {}).get("prompt_tokens") or 0)
+        except (KeyError, TypeError, ValueError, StopIteration) as error:
+            raise CallError("bad_response", f"no usable prompt_logprobs ({error!r})", retryable=True) from None
+        sums.append(total)
+        counts.append(count)
+    return Scores(tuple(sums), tuple(counts), Usage(prompt, 0))
+
+
+def _tail(positions: Sequence[dict[str, Any] | None], continuation: str) -> tuple[float, int]:
+    """Walk back from the end of the prompt until the tokens read spell the continuation."""
+    total, count, spelled, wanted = 0.0, 0, "", continuation.strip()
+    for position in reversed(positions):
+        if position is None or spelled.strip() == wanted:
+            break
+        token = next(iter(position.values()))
+        spelled = str(token["decoded_token"]) + spelled
+        total += float(token["logprob"])
+        count += 1
+    if spelled.strip() != wanted:
+        raise ValueError(f"the prompt does not end in {continuation!r}")
+    return total, count
