@@ -140,7 +140,7 @@ async def test_a_server_that_dies_stops_the_run_instead_of_failing_every_item():
         model = Model(endpoint(url, concurrency=4), attempts=2, **QUICK)
         with pytest.raises(ModelError, match="in a row failed"):
             await ask_all(model, [question(f"add {i}") for i in range(100)])
-        assert server.calls <= 2 * (GIVE_UP_AFTER + 8)
+        assert GIVE_UP_AFTER <= server.calls < 150, "all would be 200"
 
 
 async def test_failures_are_recorded_and_tried_again_by_the_next_session(tmp_path: Path):

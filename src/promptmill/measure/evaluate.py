@@ -82,8 +82,8 @@ async def evaluate_async(
     """Ask and score all of `examples`; the model must be open (`async with model`).
 
     Workers pull from one queue, so that a slow answer holds up nobody; what they bring goes to the stage's shards as
-    these fill, so memory does not grow with the answers. Raises ModelError and InputError; a spent budget ends the evaluation
-    early and is told in `stopped`.
+    these fill, so memory does not grow with the answers. Raises ModelError and InputError; a spent budget ends the
+    evaluation early and is told in `stopped`.
     """
     if examples:
         prompt.check(examples[0].fields)
@@ -140,6 +140,11 @@ def answers_schema() -> pa.Schema:
     ])  # fmt: skip
 
 
+def final_answer(text: str) -> str:
+    """What follows the last closed <think> block: models that think aloud are scored on their conclusion."""
+    return text.rpartition("</think>")[2].strip()
+
+
 async def _together(work: Callable[[], Any], count: int) -> None:
     """Run `count` workers; the first error ends them all and is raised."""
     tasks = [asyncio.create_task(work()) for _ in range(count)]
@@ -169,7 +174,7 @@ class _Tally:
         if isinstance(result, Failure):
             self.failures[result.kind] = self.failures.get(result.kind, 0) + 1
         else:
-            score = self.scorer.score(result.text, example.gold, example.fields)
+            score = self.scorer.score(final_answer(result.text), example.gold, example.fields)
             self.answered += 1
             self.unparsed += score.parsed is None
             self._keep(which, repeat, score.stats or (score.value,))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.errors import InputError
-from promptmill.model.chat import Answer, Completion, Request, ScoreRequest, Scores, TokenLogprob, Usage
+from promptmill.model.chat import Answer, Completion, Failure, Request, ScoreRequest, Scores, TokenLogprob, Usage
 
 GROUP_SECONDS = 0.002
 
@@ -110,9 +110,9 @@ class CallStore:
         if commit and not commit.done():
             commit.set_result(None)
 
-    def put_failure(self, key: str, role: str, model: str, request: str, kind: str, detail: str, attempts: int) -> None:
+    def put_failure(self, key: str, role: str, model: str, request: str, failure: Failure) -> None:
         """Failures are recorded for people; they are never answered from here, so a continued run tries them again."""
-        row = (key, self.run, role, model, request, kind, detail, attempts, time.time())
+        row = (key, self.run, role, model, request, failure.kind, failure.detail, failure.attempts, time.time())
         self._db.execute("INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?)", row)
 
     def paid(self) -> tuple[int, int, int, float]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from promptmill.errors import ModelError
@@ -18,10 +19,23 @@ from promptmill.model.limiter import Limiter, limiter_for
 
 T = TypeVar("T")
 Result = Completion | Scores | Failure
+Send = Callable[[], Awaitable[Completion | Scores]]
+NOTHING = Estimate(1, 0, 0, None)
 
 # Failures that say something of the server rather than of the question. So many in a row and the server is given up.
 SERVER_FAILURES = frozenset({"connection", "timeout", "server_error", "rate_limit", "bad_response"})
 GIVE_UP_AFTER = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call that is going to be paid for. most: what it may cost."""
+
+    key: str
+    text: str
+    role: str
+    most: Estimate
+    send: Send
 
 
 class Model:
@@ -81,18 +95,19 @@ class Model:
             self._open = False
             await self.backend.close()
 
-    async def ask(self, request: Request) -> Completion | Failure:
-        """One answer, from the cache, from an identical call in flight, or from the model.
+    async def ask(self, request: Request, role: str | None = None) -> Completion | Failure:
+        """One answer, from the cache, from an identical call in flight, or from the model. `role` names whose work it is
+        where one model does several.
 
         Raises BudgetSpent, and ModelError where the model cannot be used at all; a call that failed is a Failure.
         """
-        result = await self._get(request, lambda: self.backend.complete(request))
+        result = await self._get(request, lambda: self.backend.complete(request), role or self.role)
         assert not isinstance(result, Scores)
         return result
 
     async def ask_score(self, request: ScoreRequest) -> Scores | Failure:
         """Log-probabilities of given continuations; errors as in `ask`."""
-        result = await self._get(request, lambda: self.backend.score(request))
+        result = await self._get(request, lambda: self.backend.score(request), self.role)
         assert not isinstance(result, Completion)
         return result
 
@@ -116,18 +131,18 @@ class Model:
         cost = (prompt * self.price.input + completion * self.price.output) / 1e6 if self.price else None
         return Estimate(round(len(requests) * scale), round(prompt), round(completion), cost)
 
-    async def _get(self, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]) -> Result:
+    async def _get(self, request: Request | ScoreRequest, send: Send, role: str) -> Result:
         text = canonical(self.fingerprint, request)
         key = key_of(text)
         while True:
             hit = self.store.get(key)
             if hit is not None:
                 response, payer, usage, cost = hit
-                self._book(key, usage, cost, ours=payer == self.store.run)
+                self._book(key, role, usage, cost, ours=payer == self.store.run)
                 return decode(response, usage)
             flying = self._flying.get(key)
             if flying is None:
-                return await self._fly(key, text, request, call)
+                return await self._fly(_Call(key, text, role, self._most(request), send))
             try:
                 result = await asyncio.shield(flying)
             except asyncio.CancelledError:
@@ -137,13 +152,11 @@ class Model:
             self.ledger.joined += 1
             return result
 
-    async def _fly(
-        self, key: str, text: str, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]
-    ) -> Result:
+    async def _fly(self, call: _Call) -> Result:
         """Make the call; identical requests that come meanwhile wait for its end."""
-        flying = self._flying[key] = asyncio.get_running_loop().create_future()
+        flying = self._flying[call.key] = asyncio.get_running_loop().create_future()
         try:
-            result = await self._paid_call(key, text, request, call)
+            result = await self._within_budget(call)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 flying.cancel()
@@ -155,47 +168,35 @@ class Model:
             flying.set_result(result)
             return result
         finally:
-            del self._flying[key]
+            del self._flying[call.key]
 
-    async def _paid_call(
-        self, key: str, text: str, request: Request | ScoreRequest, call: Callable[[], Awaitable[Completion | Scores]]
-    ) -> Result:
-        most = self._most(request)
-        await self.ledger.reserve(most)
+    async def _within_budget(self, call: _Call) -> Result:
+        await self.ledger.reserve(call.most)
         usage: Usage | None = None
         cost: float | None = None
         try:
             if not self._open:
                 await self._open_once()
-            result, cost = await self._with_retries(key, text, call)
+            result, cost = await self._with_retries(call)
             usage = None if isinstance(result, Failure) else result.usage
         finally:
-            self.ledger.settle(most, usage, cost)
+            self.ledger.settle(call.most, usage, cost)
         if isinstance(result, Failure):
-            self._note_failure(key, text, result)
+            self._note_failure(call, result)
         else:
             self._failed_in_a_row = 0
-            self._book(key, result.usage, cost, ours=True)
+            self._book(call.key, call.role, result.usage, cost, ours=True)
         return result
 
-    async def _with_retries(
-        self, key: str, text: str, call: Callable[[], Awaitable[Completion | Scores]]
-    ) -> tuple[Result, float | None]:
+    async def _with_retries(self, call: _Call) -> tuple[Result, float | None]:
         limiter = self.limiter
         for attempt in range(1, self.attempts + 1):
             await limiter.acquire()
-            if self._lost:
-                limiter.release()
-                raise self._lost
             # The slot is given back only when the answer is in the file: what a kill can lose is what holds a slot.
             try:
-                started = time.monotonic()
-                result = await call()
-                limiter.success()
-                cost = self.price.cost(result.usage) if self.price else None
-                seconds = time.monotonic() - started
-                await self.store.put(Record(key, self.role, self.name, text, result, cost, seconds, attempt))
-                return result, cost
+                if self._lost:
+                    raise self._lost
+                return await self._recorded(call, attempt)
             except ModelError as error:
                 self._lost = error
                 raise
@@ -210,6 +211,15 @@ class Model:
             self.ledger.retries += 1
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns")
+
+    async def _recorded(self, call: _Call, attempt: int) -> tuple[Completion | Scores, float | None]:
+        started = time.monotonic()
+        result = await call.send()
+        self.limiter.success()
+        cost = self.price.cost(result.usage) if self.price else None
+        seconds = time.monotonic() - started
+        await self.store.put(Record(call.key, call.role, self.name, call.text, result, cost, seconds, attempt))
+        return result, cost
 
     def _wait(self, attempt: int) -> float:
         """Seconds before the next attempt: exponential with jitter, so that many callers do not come back at once."""
@@ -233,15 +243,15 @@ class Model:
         prompt = self.backend.count_tokens(request.messages) * len(request.continuations)
         return Estimate(1, prompt, 0, prompt * self.price.input / 1e6 if self.price else None)
 
-    def _book(self, key: str, usage: Usage, cost: float | None, *, ours: bool) -> None:
+    def _book(self, key: str, role: str, usage: Usage, cost: float | None, *, ours: bool) -> None:
         if key in self._seen or not ours:
             self.ledger.cached += 1
         if ours and key not in self._seen:
             self._seen.add(key)
-            self.ledger.role(self.role).add(usage, cost)
+            self.ledger.role(role).add(usage, cost)
 
-    def _note_failure(self, key: str, text: str, failure: Failure) -> None:
-        self.store.put_failure(key, self.role, self.name, text, failure.kind, failure.detail, failure.attempts)
+    def _note_failure(self, call: _Call, failure: Failure) -> None:
+        self.store.put_failure(call.key, call.role, self.name, call.text, failure)
         self.ledger.failures[failure.kind] = self.ledger.failures.get(failure.kind, 0) + 1
         if failure.kind in SERVER_FAILURES:
             self._failed_in_a_row += 1
@@ -251,9 +261,6 @@ class Model:
                     f"{failure.kind}: {failure.detail}; what was answered is kept, the same command goes on from there"
                 )
                 raise self._lost
-
-
-NOTHING = Estimate(1, 0, 0, None)
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

@@ -1,0 +1,46 @@
+"""Find the best prompt for a task and a model, with proof (PromptBreeder, arXiv 2309.16797)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptmill.model.gate import Model
+    from promptmill.prompt import Prompt
+    from promptmill.tasks.task import Task
+
+
+def breed(
+    task: Task,
+    model: Model,
+    *,
+    writer: Model | None = None,
+    prompt: Prompt | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Breed a prompt from Python and return the report (the dictionary that the command writes to report.json).
+
+    writer: the model that writes prompts, `model` itself by default. prompt: where to begin, the task's own by default.
+    settings: fields of BreedConfig (population, generations, batch, …).
+    """
+    from promptmill.crafts.breed.config import BreedConfig
+    from promptmill.crafts.breed.evolve import Breeder
+    from promptmill.crafts.breed.report import report
+    from promptmill.measure.evaluate import Ask
+    from promptmill.model.gate import run_blocking
+    from promptmill.vary.wording import load_wording
+
+    breeder = Breeder(
+        task, model, writer or model, prompt or task.prompt, BreedConfig(**settings), load_wording(), Ask(), seed,
+        task.split("train"), task.split("dev"), task.split("test"),
+    )  # fmt: skip
+
+    async def work() -> dict[str, Any]:
+        async with model:
+            if writer is None or writer is model:
+                return report(breeder, await breeder.run())
+            async with writer:
+                return report(breeder, await breeder.run())
+
+    return run_blocking(work())

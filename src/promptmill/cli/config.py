@@ -1,0 +1,150 @@
+"""The configuration of a command: from defaults, a file, flags and --set to one checked value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from promptmill.cli.options import PLACES, Given
+from promptmill.crafts.breed.config import BreedConfig
+from promptmill.errors import InputError
+from promptmill.model.budget import Budget, Price, read_prices
+from promptmill.model.chat import Sampling
+from promptmill.model.load import ModelConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SamplingConfig(_Strict):
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)
+    stop: list[str] = []
+
+    def sampling(self, seed: int) -> Sampling:
+        """The seed goes to the model only where something is drawn: greedy answers are the same under every seed."""
+        return Sampling(
+            self.temperature, self.top_p, self.max_tokens, tuple(self.stop), seed if self.temperature else None
+        )
+
+
+class BudgetConfig(_Strict):
+    calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    prices: Path | None = None
+
+    def budget(self) -> Budget:
+        return Budget(self.calls, self.tokens, self.cost)
+
+    def price_table(self) -> dict[str, Price]:
+        return read_prices(self.prices) if self.prices else {}
+
+
+class AskConfig(_Strict):
+    """Settings of `promptmill ask`, and the part that all commands share."""
+
+    model: ModelConfig = ModelConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    seed: int = 0
+
+
+class EvalConfig(AskConfig):
+    """Settings of `promptmill eval`."""
+
+    task: str
+    scorer: str | dict[str, Any] | None = None
+    split: str = "test"
+    repeat: int = Field(1, ge=1)
+    limit: int | None = Field(None, ge=1)
+    constrain: bool = False
+
+
+class BreedRunConfig(AskConfig):
+    """Settings of `promptmill breed`."""
+
+    task: str
+    scorer: str | dict[str, Any] | None = None
+    writer: ModelConfig | None = None
+    limit: int | None = Field(None, ge=1)
+    repeat: int = Field(1, ge=1)
+    constrain: bool = False
+    wording: Path | None = None
+    breed: BreedConfig = BreedConfig()
+
+
+C = TypeVar("C", bound=AskConfig)
+
+
+def resolve(kind: type[C], given: Given, **more: Any) -> C:
+    """The checked configuration. InputError, one line, for a file, key or value that cannot be used."""
+    data = _read(given["config"]) if given.get("config") else {}
+    for name, value in {**given, **more}.items():
+        top = PLACES.get(name, name)
+        if value not in (None, [], ()) and top.split(".")[0] in kind.model_fields:
+            _put(data, top, value, f"--{name.replace('_', '-')}")
+    for setting in given.get("set_") or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting}: must be key=value, such as --set sampling.top_p=0.9")
+        _put(data, key.strip(), _value(value), f"--set {setting}")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_in_words(kind, error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(data, dict):
+        raise InputError(f"--config {path}: must be a YAML mapping of settings")
+    return data
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _put(data: dict[str, Any], place: str, value: Any, said: str) -> None:
+    *folders, last = place.split(".")
+    for folder in folders:
+        inner = data.setdefault(folder, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"{said}: {folder} is a value, not a group of settings")
+        data = inner
+    data[last] = value
+
+
+def _in_words(kind: type[BaseModel], error: ValidationError) -> str:
+    """The first thing wrong, with the keys that would be right where a key is unknown."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting {place!r} (known here: {', '.join(_known(kind, first['loc'][:-1]))})"
+    return f"setting {place}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+
+
+def _known(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Names of the settings in the group at `path`."""
+    for name in path:
+        annotation = kind.model_fields[name].annotation if name in kind.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if inner is None:
+            return []
+        kind = inner
+    return list(kind.model_fields)

@@ -1,0 +1,48 @@
+"""A unit of evolution: a prompt, where it came from, and what is known of its worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from promptmill.measure.evaluate import Stats
+from promptmill.prompt import Prompt
+from promptmill.score.scorer import Scorer
+
+
+@dataclass
+class Unit:
+    """id: order of birth. parent: id of the prompt that was mutated, None for the seed. drawn: the mutation prompt or
+    thinking style used. seen: by train example id, the share of the score earned there."""
+
+    id: int
+    prompt: Prompt
+    operator: str
+    parent: int | None = None
+    drawn: str = ""
+    born: int = 0
+    seen: dict[str, Stats] = field(default_factory=dict)
+
+    def fitness(self, scorer: Scorer, on: Iterable[str] | None = None) -> float | None:
+        """Score on all train examples seen so far, or on those of `on`; None where nothing of that was answered."""
+        stats = list(self.seen.values()) if on is None else [self.seen[key] for key in on if key in self.seen]
+        if not stats:
+            return None
+        return float(scorer.total(np.asarray(stats, dtype=float).sum(axis=0), len(stats)))
+
+
+def fitter(a: Unit, b: Unit, batch: Iterable[str], scorer: Scorer) -> tuple[Unit, Unit]:
+    """(winner, loser) of a binary tournament on the examples of `batch` that both have answered.
+
+    A draw goes to the better on all that was seen, then to the shorter prompt, then to the elder: never to chance, so
+    that a continued run passes the same way.
+    """
+    both = [key for key in batch if key in a.seen and key in b.seen]
+
+    def rank(unit: Unit) -> tuple[float, float, int, int]:
+        here, ever = unit.fitness(scorer, both), unit.fitness(scorer)
+        return (here or 0.0, ever or 0.0, -len(unit.prompt.instruction), -unit.id)
+
+    return (a, b) if rank(a) >= rank(b) else (b, a)

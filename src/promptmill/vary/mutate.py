@@ -1,0 +1,68 @@
+"""Mutations of an instruction (PromptBreeder, arXiv 2309.16797, section 3.2.1): zero-order and first-order.
+
+An operator is a pure function: from what it is given and a random generator to the text of a request to the writer.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from promptmill.prompt import fill
+from promptmill.vary.wording import Wording
+
+LONGEST_INSTRUCTION = 4000  # characters; a writer that rambles must not fill the context of the task model
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A request to the writer, and how it came about: the operator, and the words drawn from the lists."""
+
+    operator: str
+    request: str
+    drawn: str
+
+
+def zero_order(description: str, wording: Wording, rng: random.Random) -> Mutation:
+    """A new instruction from the task's description alone, under a random thinking style."""
+    style = rng.choice(wording.thinking_styles)
+    return Mutation(
+        "zero_order", fill(wording.zero_order, {"thinking_style": style, "description": description}), style
+    )
+
+
+def first_order(instruction: str, wording: Wording, rng: random.Random) -> Mutation:
+    """A random mutation prompt applied to `instruction`."""
+    drawn = rng.choice(wording.all_mutation_prompts)
+    return Mutation(
+        "first_order", fill(wording.first_order, {"mutation_prompt": drawn, "instruction": instruction}), drawn
+    )
+
+
+_PREAMBLE = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]*[:.!]\s*|here(?:'s| is| are)\b[^\n:]*:\s*)+", re.IGNORECASE
+)
+_LABEL = re.compile(
+    r"^(?:\*\*)?(?:(?:new|improved|revised|rewritten)\s+)?(?:instruction|prompt)s?(?:\*\*)?\s*:\s*(?:\*\*)?\s*", re.I
+)
+_QUOTES = ('"', "'", "“”", "‘’", "`", "**")
+
+
+def read_instruction(text: str) -> str | None:
+    """The instruction in a writer's answer, without thinking aloud, preamble, label, code fence and quotation marks.
+
+    None where nothing usable is left (empty, or longer than LONGEST_INSTRUCTION).
+    """
+    text = text.rpartition("</think>")[2].strip()
+    fence = re.search(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
+    if fence:
+        text = fence[1].strip()
+    for pattern in (_PREAMBLE, _LABEL):
+        text = pattern.sub("", text).strip()
+    for marks in _QUOTES:
+        opening, closing = (marks[0], marks[1]) if len(marks) == 2 and marks != "**" else (marks, marks)
+        inner = text[len(opening) : -len(closing)]
+        if text.startswith(opening) and text.endswith(closing) and inner and closing not in inner:
+            text = inner.strip()
+    return text if 0 < len(text) <= LONGEST_INSTRUCTION else None
