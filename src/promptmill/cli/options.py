@@ -1,6 +1,6 @@
 """Options that commands share, each said once: its flag, its help, and the place in the configuration that it sets.
 
-A command's configuration is built from four layers, each over the one before: defaults, --config FILE, flags, --set a.b=c.
+A command's configuration is built from four layers, each over the one before: defaults, --config FILE, flags, --set.
 """
 
 import functools

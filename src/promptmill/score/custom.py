@@ -18,12 +18,12 @@ ScoreFunction = Callable[[str, tuple[str, ...], Mapping[str, str]], float]
 
 @dataclass(frozen=True, slots=True)
 class Custom(MeanTotal):
-    """Scores with `function` ("module:function", imported). A failure inside it is an InputError that names the example."""
+    """Scores with `function` ("module:function", imported). A failure inside is an InputError naming the example."""
 
     function: str
     binary: bool = False
     source: str = field(init=False)
-    """Start of the SHA-256 of the function's source text, so that another function is another scorer in fingerprints."""
+    """Start of the SHA-256 of its source text: another function is another scorer in fingerprints."""
     call: ScoreFunction = field(init=False, repr=False, compare=False)
     name: ClassVar[str] = "callable"
 

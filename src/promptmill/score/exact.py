@@ -14,7 +14,7 @@ from promptmill.score.scorer import MeanTotal, Score
 
 @dataclass(frozen=True, slots=True)
 class Exact(MeanTotal):
-    """1 where the answer is a gold after `reading.normalise`; where it announces one ("The answer is …"), that counts too.
+    """1 where the answer is a gold after `reading.normalise`, or announces one ("The answer is …").
 
     case_sensitive: keep case, for tasks where case is the answer.
     """

@@ -12,7 +12,7 @@ from promptmill.score.reading import final_segments, spoken
 from promptmill.score.scorer import MeanTotal, Score
 
 PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-# A minus is a sign unless something stands right before it (3-4, x-4); a number glued to a letter before it (H2) is none.
+# A minus is a sign unless something stands right before it (3-4, x-4); digits glued to a letter before (H2) are none.
 NUMBER = re.compile(
     rf"(?<![^\W_])(?<!\d[.,])(?<!\))(?P<sign>-)?(?<![^\W_])"
     rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/\s*\d))?(?P<number>{PLAIN})(?P<exponent>[eE][+-]?\d+\b)?"
@@ -58,7 +58,7 @@ def read_numbers(text: str) -> list[Read]:
 
 
 def read_answer(answer: str) -> Read | None:
-    """The number that an answer gives: the one announced last ("#### 12", a box, "the answer is …"), else its last one."""
+    """The number that an answer gives: the one announced last ("#### 12", a box, "answer: …"), else its last one."""
     text = spoken(answer)
     for segment in reversed(final_segments(text)):
         _, equals, right = segment.rpartition("=")

@@ -23,7 +23,7 @@ OPPOSITES = {"yes": "no", "true": "false", "1": "0", "positive": "negative"}
 
 
 def squad_tokens(text: str) -> list[str]:
-    """Words as SQuAD's official evaluation compares them: lower case, no punctuation, no articles (Rajpurkar et al. 2016)."""
+    """Words as SQuAD compares them: lower case, no punctuation, no articles (Rajpurkar et al. 2016)."""
     return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(PUNCTUATION)).split()
 
 
@@ -38,7 +38,7 @@ def token_f1(answer: str, gold: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TokenF1(MeanTotal):
-    """The best token F1 over the golds (SQuAD). Where the answer announces a final one, the better of the two counts."""
+    """The best token F1 over the golds (SQuAD), of the whole answer or of what it announces as its final one."""
 
     name: ClassVar[str] = "token_f1"
     binary: ClassVar[bool] = False
@@ -80,8 +80,8 @@ class FBeta:
 
     beta:     above 1 favours recall, below 1 precision.
     positive: the label that is sought; `choices` are all labels (default: positive and its plain opposite).
-    An unreadable answer counts as "not positive" and has parsed None. Statistics: tp, fp, fn, value. No positive in gold
-    or answers: 0, as scikit-learn has it.
+    An unreadable answer counts as "not positive" and has parsed None. Statistics: tp, fp, fn, value.
+    No positive in gold or answers: 0, as scikit-learn has it.
     """
 
     positive: str
@@ -98,7 +98,9 @@ class FBeta:
         )
         if normalise(self.positive) not in map(normalise, labels):
             have = ", ".join(labels) or "none"
-            raise InputError(f"scorer f_beta: positive={self.positive} is not among the choices ({have}); name both labels")
+            raise InputError(
+                f"scorer f_beta: positive={self.positive} is not among the choices ({have}); name both labels"
+            )
         object.__setattr__(self, "choices", labels)
 
     def score(self, answer: str, gold: tuple[str, ...], fields: Mapping[str, str]) -> Score:
@@ -107,7 +109,9 @@ class FBeta:
         said, is_positive = parsed is not None and normalise(parsed) == sought, sought in wanted
         value = float(parsed is not None and normalise(parsed) in wanted)
         return Score(
-            value, parsed, (float(said and is_positive), float(said and not is_positive), float(is_positive and not said), value)
+            value,
+            parsed,
+            (float(said and is_positive), float(said and not is_positive), float(is_positive and not said), value),
         )
 
     def total(self, sums: NDArray[np.float64], n: NDArray[np.float64] | int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Finding the final answer in what a model wrote: thinking cut off, "the answer is …", boxes, and plain normalisation."""
+"""Finding the final answer in what a model wrote: thinking cut off, "the answer is …", boxes, normalisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import unicodedata
 # What announces a final answer. The segment that follows ends with the line.
 MARKER = re.compile(
     r"####"
-    r"|\b(?:answer|solution)\b[*_]*(?:\s+to\b[^.:\n]{0,60}?)?[*_]*\s*(?:\bis\b|\bwould be\b|\bmust be\b|[:=])[*_\s]*[:=]?"
+    r"|\b(?:answer|solution)\b[*_]*(?:\s+to\b[^.:\n]{0,60}?)?[*_]*\s*"
+    r"(?:\bis\b|\bwould be\b|\bmust be\b|[:=])[*_\s]*[:=]?"
     r"|^[*_#\s]*(?:output|result|label|option|choice)[*_]*\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -18,7 +19,7 @@ CLOSERS = ".,;:!?。、"
 
 
 def spoken(answer: str) -> str:
-    """The answer without a reasoning model's <think> block. A block that never ends leaves nothing: no answer was given."""
+    """The answer without a reasoning model's <think> block. A block that never ends leaves nothing: no answer came."""
     if "</think>" in answer:
         return answer.rpartition("</think>")[2].strip()
     return "" if answer.lstrip().startswith("<think>") else answer.strip()
@@ -37,7 +38,7 @@ def box_contents(text: str) -> list[tuple[int, str]]:
 
 
 def final_segments(text: str) -> list[str]:
-    """What follows each announcement of an answer, in order: to the end of its line, or the next line where nothing is left."""
+    """What follows each announcement of an answer, in order: the rest of its line (the next where that is empty)."""
     found = box_contents(text)
     for match in MARKER.finditer(text):
         rest = text[match.end() :].lstrip(" \t*_:\n")

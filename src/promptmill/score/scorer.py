@@ -20,7 +20,7 @@ class Score:
     """The score of one answer.
 
     value:  0 to 1.
-    parsed: what was read from the answer. None: nothing could be read (the value is 0, and the answer counts as unparsed).
+    parsed: what was read from the answer. None: nothing could be read (the value is 0; counted as unparsed).
     stats:  additive sufficient statistics of this item for the corpus score, the item's value last; () means (value,).
     """
 

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import sys
 import time
 from importlib import metadata
@@ -49,10 +50,11 @@ class Run:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from None
         if not self.continued:
             write_json(folder / "run.json", {
-                "craft": craft, "identity": self.identity, "settings": settings or {},
+                "id": secrets.token_hex(6), "craft": craft, "identity": self.identity, "settings": settings or {},
                 "versions": versions(), "python": platform.python_version(), "machine": platform.platform(),
                 "created": stamp(),
             })  # fmt: skip
+        self.id = str(read_run(folder).get("id", ""))
         self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
         # Metrics follow from the configuration and the answers alone. A continued run passes the same way again, from
         # its cache, and so writes the same lines again.

@@ -1,6 +1,6 @@
-"""PromptBreeder's loop (arXiv 2309.16797, section 3): binary tournaments, a winner's mutant replaces the loser.
+"""PromptBreeder's loop (arXiv 2309.16797, section 3): in binary tournaments a winner's mutant replaces the loser.
 
-Two things are added to the paper: the final choice is made on dev examples that no tournament saw, and the gain over the
+Two things are added: the final choice is made on dev examples that no tournament saw, and the gain over the
 seed prompt is proved on test examples that nothing saw.
 
 The loop has no state on disk. It follows from the configuration, the seed of the random generator and the answers, and

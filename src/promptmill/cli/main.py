@@ -1,0 +1,139 @@
+"""`promptmill`: one command for each craft, and those that they stand on. Arguments and pictures, no logic.
+
+Exit codes: 0 done; 1 no answer came from the model; 2 bad input or an unusable model; 3 the budget ended it early;
+130 interrupted. Whatever the code, what was answered is kept, and the same command goes on from there.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, with_options
+from promptmill.errors import PromptmillError
+
+app = typer.Typer(
+    name="promptmill",
+    help="Find, improve, recover and bake prompts, on any model. Begin with: promptmill breed arithmetic",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TaskName = Annotated[str, typer.Argument(help="a built-in task (promptmill tasks), a data file, or a task's YAML")]
+Scorer = Annotated[str | None, typer.Option("--scorer", help="exact, number, choice, f_beta:beta=0.5, module:function")]
+Limit = Annotated[int | None, typer.Option("--limit", help="examples of a split at most, drawn by the seed")]
+Repeat = Annotated[int | None, typer.Option("--repeat", help="answers for each example (1)")]
+Constrain = Annotated[bool, typer.Option("--constrain", help="hold the answers to the task's choices")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from promptmill import __version__
+
+        typer.echo(f"promptmill {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def top(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command(epilog="Example: promptmill ask 'the cat sat on the hill' --prompt 'Write the text in uppercase.'")
+@with_options(MODEL, PROMPT, SAMPLING, BUDGET, RUN)
+def ask(
+    text: Annotated[str, typer.Argument(help="the question; - reads it from standard input")], given: Given
+) -> None:
+    """Answer one question, with a prompt or without."""
+    from promptmill.cli.ask import ask_command
+
+    ask_command(text, given)
+
+
+@app.command(
+    "eval",
+    epilog="Example: promptmill eval gsm8k.jsonl --prompt 'Think step by step.' --model qwen3 "
+    "--base-url http://localhost:8000/v1 --limit 200",
+)
+@with_options(MODEL, PROMPT, SAMPLING, BUDGET, RUN)
+def evaluate(
+    task: TaskName,
+    given: Given,
+    split: Annotated[str | None, typer.Option("--split", help="train, dev, test (default) or all")] = None,
+    repeat: Repeat = None,
+    limit: Limit = None,
+    scorer: Scorer = None,
+    constrain: Constrain = False,
+) -> None:
+    """Score a prompt on a task: score, interval, failures, cost, and a run with every answer."""
+    from promptmill.cli.evaluate import eval_command
+
+    eval_command(given, task=task, split=split, repeat=repeat, limit=limit, scorer=scorer, constrain=constrain or None)
+
+
+@app.command(epilog="Example: promptmill compare runs/eval-gsm8k-0a1b2c runs/eval-gsm8k-3d4e5f")
+def compare(
+    before: Annotated[str, typer.Argument(help="folder of an eval run")],
+    after: Annotated[str, typer.Argument(help="folder of another eval run of the same task")],
+    json_: Annotated[bool, typer.Option("--json", help="the result on standard output as JSON")] = False,
+) -> None:
+    """Compare two eval runs example by example: gain, interval, p."""
+    from promptmill.cli.evaluate import compare_command
+
+    compare_command(before, after, json_)
+
+
+@app.command(epilog="Example: promptmill breed arithmetic --model embedded --budget-calls 2000")
+@with_options(MODEL, WRITER, PROMPT, SAMPLING, BUDGET, RUN)
+def breed(
+    task: TaskName,
+    given: Given,
+    limit: Limit = None,
+    repeat: Repeat = None,
+    scorer: Scorer = None,
+    constrain: Constrain = False,
+    wording: Annotated[str | None, typer.Option("--wording", help="your copy of the requests to the writer")] = None,
+) -> None:
+    """Find the best prompt for a task and a model, with proof on examples that the search never saw."""
+    from promptmill.cli.breed import breed_command
+
+    breed_command(
+        given, task=task, limit=limit, repeat=repeat, scorer=scorer, constrain=constrain or None, wording=wording
+    )
+
+
+@app.command(epilog="Example: promptmill serve --model embedded --port 8100")
+@with_options(MODEL)
+def serve(
+    given: Given, port: Annotated[int, typer.Option("--port", help="of 127.0.0.1; 0 takes a free one")] = 8100
+) -> None:
+    """Serve a local or embedded model as an OpenAI-compatible endpoint on 127.0.0.1."""
+    from promptmill.cli.serve import serve_command
+
+    serve_command(given, port)
+
+
+@app.command(epilog="Example: promptmill tasks arithmetic")
+def tasks(task: Annotated[str | None, typer.Argument(help="a task to look at")] = None) -> None:
+    """List the built-in tasks, or look at one: its prompt, scorer, splits and first examples."""
+    from promptmill.cli.tasks import tasks_command
+
+    tasks_command(task)
+
+
+def main() -> None:
+    """Entry point: errors meant for people become one line and an exit code."""
+    try:
+        app()
+    except PromptmillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; what was answered is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

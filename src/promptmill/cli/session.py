@@ -1,0 +1,69 @@
+"""A command at work: its run folder, its books and its models, opened together and closed together."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from promptmill.cli.config import AskConfig
+from promptmill.cli.options import Given
+from promptmill.model.budget import Ledger, price_of
+from promptmill.model.cache import CallStore
+from promptmill.model.gate import Model
+from promptmill.model.load import ModelConfig, open_backend
+from promptmill.store.run import Run
+from promptmill.store.stage import digest
+
+T = TypeVar("T")
+
+
+@dataclass
+class Session:
+    run: Run
+    ledger: Ledger
+    model: Model
+    writer: Model
+    """The model itself where no second one was named."""
+
+
+@contextmanager
+def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, given: Given,
+            writer: ModelConfig | None = None) -> Iterator[Session]:  # fmt: skip
+    """Open models and run folder. `identity` is completed by the models' fingerprints; without --out the folder is
+    named after it, so that the same command continues its own run."""
+    backends = [open_backend(config.model)] + ([open_backend(writer)] if writer else [])
+    budget, prices = config.budget.budget(), config.budget.price_table()
+    found = [price_of(backend.name, prices, budget) for backend in backends]
+    identity = identity | {"seed": config.seed, "model": backends[0].fingerprint,
+                           "writer": backends[-1].fingerprint if writer else None}  # fmt: skip
+    folder = given["out"] or Path("runs") / f"{craft}-{_file_name(name)}-{digest(identity)}"
+    settings = {"model": config.model.model_dump(), "budget": config.budget.model_dump(mode="json")}
+    with Run(folder, craft, identity, settings) as run:
+        store = CallStore(given["cache"] or run.calls_path, run.id)
+        try:
+            ledger = Ledger(budget)
+            models = [
+                Model(backend, role=role, store=store, ledger=ledger, price=price, attempts=kind.attempts,
+                      base_wait=kind.base_wait)
+                for backend, price, kind, role in zip(backends, found, [config.model, writer or config.model],
+                                                      ["task", "writer"], strict=False)
+            ]  # fmt: skip
+            yield Session(run, ledger, models[0], models[-1])
+        finally:
+            store.close()
+
+
+def limited(examples: Sequence[T], limit: int | None, seed: int) -> Sequence[T]:
+    """`limit` of the examples drawn by `seed`, in their order; all of them where there is no limit."""
+    if limit is None or limit >= len(examples):
+        return examples
+    return [examples[i] for i in sorted(random.Random(seed).sample(range(len(examples)), limit))]
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")[:40] or "task"

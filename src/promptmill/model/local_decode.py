@@ -1,0 +1,281 @@
+"""The decoding loop: answers drawn, or given continuations rated, for a batch whose prompts begin alike.
+
+Shape letters as in local_cache: B rows, T new tokens, V vocabulary. Plain torch and a tokenizer; no event loop here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptmill.model.local_cache import Prefix, State, can_share, compute_prefix, new_state
+from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Token
+
+COMPACT = 0.75  # finished rows leave when at most this share of the batch is still going
+LEAST_SHARED = 8  # tokens: a shorter common beginning is not worth its own forward pass
+KEPT_PREFIXES = 16
+KEPT_BYTES = 1 << 30  # of all kept prefixes; the last one is kept whatever its size
+LOGITS = 1 << 26  # most logits held at once (256 MB in float32)
+
+Decode = Callable[[Sequence[int], int | None], str]
+
+
+class Engine:
+    """A model in memory and the prefixes that it has lately computed. Used by one thread at a time.
+
+    decode: token ids, and the token before them or None, to text. eos: tokens that end an answer.
+    """
+
+    def __init__(self, model: Any, decode: Decode, eos: frozenset[int], *, share: bool = True):
+        self.model, self.decode, self.eos = model, decode, eos
+        self.share = share and can_share(model)
+        self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self._last: tuple[int, ...] = ()
+        self._pieces: dict[int, str] = {}
+
+    @torch.inference_mode()
+    def draw(self, batch: Sequence[Draws], shared: int) -> list[list[Drawn]]:
+        """Answers for each of `batch`, in order; `shared` tokens begin all prompts."""
+        rows = [Row(work, seed, self) for work in batch for seed in work.seeds]
+        state, logits_B_V = self._start([work.ids for work in batch], [work.rows for work in batch], shared)
+        _generate(state, logits_B_V, rows)
+        drawn = iter([row.result() for row in rows])
+        return [[next(drawn) for _ in work.seeds] for work in batch]
+
+    @torch.inference_mode()
+    def rate(self, batch: Sequence[Rates], shared: int) -> list[list[Rated]]:
+        """Log-probabilities of the tokens of each continuation, in order."""
+        state, logits_B_V = self._start([work.ids for work in batch], [work.rows for work in batch], shared)
+        texts = [text for work in batch for text in work.continuations]
+        top = max(work.top for work in batch)
+        rated: list[Rated] = [[] for _ in texts]
+        width = max(map(len, texts), default=0)
+        ids_B_T = torch.tensor([list(text) + [0] * (width - len(text)) for text in texts], device=logits_B_V.device)
+        if width:
+            _note(rated, texts, 0, logits_B_V[:, None], ids_B_T[:, :1], top)
+        step = max(1, LOGITS // logits_B_V.numel())
+        for low in range(0, width - 1, step):
+            high = min(width - 1, low + step)
+            logits_B_T_V = state.extend(ids_B_T[:, low:high])
+            _note(rated, texts, low + 1, logits_B_T_V, ids_B_T[:, low + 1 : high + 1], top)
+        given = iter(rated)
+        return [[next(given) for _ in work.continuations] for work in batch]
+
+    def piece(self, token: int) -> str:
+        """The text of one token by itself."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token], None)
+        return self._pieces[token]
+
+    def _start(self, prompts: list[tuple[int, ...]], repeats: list[int], shared: int) -> tuple[State, Tensor]:
+        """Run the prompts and repeat each row as often as it is wanted."""
+        state = new_state(self.model, self._prefix(prompts, shared) if self.share else None)
+        logits_B_V = state.start(prompts)
+        if any(count != 1 for count in repeats):
+            index_B = torch.repeat_interleave(torch.tensor(repeats)).to(logits_B_V.device)
+            state.select(index_B)
+            logits_B_V = logits_B_V[index_B]
+        return state, logits_B_V
+
+    def _prefix(self, prompts: list[tuple[int, ...]], shared: int) -> Prefix | None:
+        """The beginning that all prompts share, computed now or kept from an earlier batch. A single prompt shares with
+        the one before it."""
+        first = prompts[0]
+        if len(prompts) == 1:
+            shared = min(_common(first, self._last), len(first) - 1)
+        self._last = first
+        best = max(((_common(ids, first[:shared]), ids) for ids in self._prefixes), default=(0, ()))
+        length, ids = best
+        # Texts that happen to begin alike make this batch's common beginning a little longer than the prompt itself:
+        # what is kept from the last batch is then nearly as good, and costs nothing.
+        if length >= max(LEAST_SHARED, shared - 2 * LEAST_SHARED):
+            self._prefixes.move_to_end(ids)
+            return self._prefixes[ids].crop(length)
+        if shared < LEAST_SHARED:
+            return None
+        made = self._prefixes[first[:shared]] = compute_prefix(self.model, first[:shared])
+        while len(self._prefixes) > KEPT_PREFIXES or (
+            len(self._prefixes) > 1 and sum(prefix.nbytes for prefix in self._prefixes.values()) > KEPT_BYTES
+        ):
+            self._prefixes.popitem(last=False)
+        return made
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    for index, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return index
+    return min(len(a), len(b))
+
+
+@dataclass
+class Row:
+    """One answer being drawn."""
+
+    work: Draws
+    seed: int
+    engine: Engine
+    ids: list[int] = field(default_factory=list)
+    logs: list[Token] = field(default_factory=list)
+    tokens: int = 0
+    finish: str = ""
+    text: str | None = None
+
+    def push(self, token: int) -> bool:
+        """Take a token; False when the answer has ended."""
+        self.tokens += 1
+        if token in self.engine.eos:
+            self.finish = "stop"
+            del self.logs[len(self.ids) :]
+            return False
+        self.ids.append(token)
+        if self.work.stop and self._stopped(token):
+            return False
+        if self.tokens >= self.work.limit:
+            self.finish = "length"
+            return False
+        return True
+
+    def _stopped(self, token: int) -> bool:
+        """Whether a stop text is complete. It can only have been completed by this token, so most tokens are ruled out
+        by their own text; a piece of a multi-byte character (U+FFFD) never is."""
+        piece = self.engine.piece(token)
+        if "\ufffd" not in piece and not any(stop[-1] in piece for stop in self.work.stop):
+            return False
+        text = self.decoded(len(self.ids))
+        ends = [at for at in (text.find(stop) for stop in self.work.stop) if at >= 0]
+        if not ends:
+            return False
+        self.text, self.finish = text[: min(ends)], "stop"
+        while self.logs and len(self.decoded(len(self.logs) - 1)) >= len(self.text):
+            self.logs.pop()
+        return True
+
+    def decoded(self, count: int) -> str:
+        text = self.engine.decode(self.ids[:count], self.work.after)
+        return text.lstrip() if self.work.lstrip else text
+
+    def result(self) -> Drawn:
+        text = self.decoded(len(self.ids)) if self.text is None else self.text
+        return Drawn(text, self.finish or "length", self.tokens, self.logs)
+
+
+class Sampler:
+    """Next tokens for the rows of a batch: the most probable one, or drawn by inverting the distribution function at a
+    number of the row's own random stream. So a row's draw does not depend on the rows beside it."""
+
+    def __init__(self, rows: Sequence[Row], device: torch.device):
+        # Counter-based bits, which numpy promises never to change (its higher functions it does not).
+        self.streams = [np.random.Philox(row.seed) if row.work.temperature > 0 else None for row in rows]
+        self.device = device
+        self.works = [row.work for row in rows]
+        self._group()
+
+    def select(self, keep: Sequence[int]) -> None:
+        self.streams, self.works = [self.streams[i] for i in keep], [self.works[i] for i in keep]
+        self._group()
+
+    def _group(self) -> None:
+        drawn = [i for i, work in enumerate(self.works) if work.temperature > 0]
+        plain = [i for i in drawn if self.works[i].top_p >= 1]
+        nucleus = [i for i in drawn if self.works[i].top_p < 1]
+        self.plain, self.nucleus = plain, nucleus
+        self.temperature_B_1, self.top_p_B_1 = (
+            torch.tensor([getattr(work, name) for work in self.works], device=self.device)[:, None]
+            for name in ("temperature", "top_p")
+        )
+
+    def pick(self, logits_B_V: Tensor) -> Tensor:
+        """Next tokens (B,)."""
+        picked_B = logits_B_V.argmax(-1)
+        if self.plain:
+            index = torch.tensor(self.plain, device=self.device)
+            probs = self._probs(logits_B_V, index)
+            picked_B[index] = _invert(probs, self._numbers(self.plain))
+        if self.nucleus:
+            index = torch.tensor(self.nucleus, device=self.device)
+            probs, order = self._probs(logits_B_V, index).sort(-1, descending=True, stable=True)
+            before = probs.cumsum(-1) - probs
+            probs = probs.masked_fill(before >= self.top_p_B_1[index], 0.0)
+            at = _invert(probs, self._numbers(self.nucleus))
+            picked_B[index] = order.gather(-1, at[:, None])[:, 0]
+        return picked_B
+
+    def _probs(self, logits_B_V: Tensor, index: Tensor) -> Tensor:
+        return (logits_B_V[index].float() / self.temperature_B_1[index]).softmax(-1)
+
+    def _numbers(self, rows: list[int]) -> Tensor:
+        """One number in [0, 1) from the stream of each of `rows`, (B, 1), float64."""
+        numbers = [(int(stream.random_raw()) >> 11) * 2.0**-53 for stream in (self.streams[i] for i in rows) if stream]
+        return torch.tensor(numbers, device=self.device, dtype=torch.float64)[:, None]
+
+
+def _invert(probs_B_V: Tensor, numbers_B_1: Tensor) -> Tensor:
+    """The first token at which the cumulated probability exceeds the number, (B,); probs need not sum to one."""
+    cumulated = probs_B_V.double().cumsum(-1)
+    total = cumulated[:, -1:]
+    # The last token of non-zero probability is where the sum first reaches its total; rounding must not pass it.
+    last = torch.searchsorted(cumulated, total)
+    return torch.minimum(torch.searchsorted(cumulated, numbers_B_1 * total, right=True), last)[:, 0]
+
+
+def _generate(state: State, logits_B_V: Tensor, rows: list[Row]) -> None:
+    """Extend the rows token by token until all have ended. Ended rows are carried along until enough of them have."""
+    sampler = Sampler(rows, logits_B_V.device)
+    going = [row.work.limit > 0 for row in rows]
+    top = max((row.work.top for row in rows if row.work.top is not None), default=None)
+    while any(going):
+        ids_B = sampler.pick(logits_B_V)
+        if top is not None:
+            _log(rows, going, logits_B_V, ids_B, top)
+        for index, token in enumerate(ids_B.tolist()):
+            if going[index]:
+                going[index] = rows[index].push(token)
+        alive = [index for index, goes in enumerate(going) if goes]
+        if not alive:
+            return
+        if len(alive) <= COMPACT * len(rows):
+            index_B = torch.tensor(alive, device=ids_B.device)
+            state.select(index_B)
+            sampler.select(alive)
+            ids_B, rows, going = ids_B[index_B], [rows[i] for i in alive], [True] * len(alive)
+        logits_B_V = state.extend(ids_B[:, None])[:, -1]
+
+
+def _log(rows: list[Row], going: list[bool], logits_B_V: Tensor, ids_B: Tensor, top: int) -> None:
+    """Note each row's chosen token with its log-probability under the model itself (temperature 1, no top_p)."""
+    tokens = _tokens(logits_B_V[:, None], ids_B[:, None], top)
+    for row, goes, (token,) in zip(rows, going, tokens, strict=True):
+        if goes and row.work.top is not None:
+            row.logs.append(Token(token.id, token.logprob, token.top[: row.work.top]))
+
+
+def _note(rated: list[Rated], texts: list[tuple[int, ...]], at: int, logits_B_T_V: Tensor, ids_B_T: Tensor, top: int) -> None:  # fmt: skip
+    """Add the tokens from place `at` on to what is rated, each text only as far as it goes."""
+    for given, text, tokens in zip(rated, texts, _tokens(logits_B_T_V, ids_B_T, top), strict=True):
+        given.extend(tokens[: max(0, len(text) - at)])
+
+
+def _tokens(logits_B_T_V: Tensor, ids_B_T: Tensor, top: int) -> list[list[Token]]:
+    logits_B_T_V = logits_B_T_V.float()
+    total_B_T_1 = logits_B_T_V.logsumexp(-1, keepdim=True)
+    chosen_B_T = (logits_B_T_V.gather(-1, ids_B_T[..., None]) - total_B_T_1)[..., 0]
+    rows = zip(ids_B_T.tolist(), chosen_B_T.tolist(), strict=True)
+    if not top:
+        return [[Token(i, x) for i, x in zip(ids, logs, strict=True)] for ids, logs in rows]
+    best, which = logits_B_T_V.topk(min(top, logits_B_T_V.shape[-1]), dim=-1)
+    best = best - total_B_T_1
+    tops = [
+        [tuple(zip(i, x, strict=True)) for i, x in zip(ids, logs, strict=True)]
+        for ids, logs in zip(which.tolist(), best.tolist(), strict=True)
+    ]
+    return [
+        [Token(i, x, t) for i, x, t in zip(ids, logs, best_T, strict=True)]
+        for (ids, logs), best_T in zip(rows, tops, strict=True)
+    ]

@@ -1,0 +1,71 @@
+"""Small random models with a real tokenizer and chat template, built in a moment and saved as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+# The embedded model's template: answers begin with a space.
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TEXTS = [
+    "the quick brown fox jumps over the lazy dog",
+    "answer yes or no , please : is the sky blue ?",
+    "reverse the words of the text and write them in uppercase",
+    "my cat and our dog like red apples and green pears",
+    "positive negative neutral maybe yes please no thanks",
+]
+
+
+def tiny_tokenizer(vocab: int = 400, template: str | None = TEMPLATE) -> Any:
+    """A byte-level BPE tokenizer trained on a few sentences: 256 bytes, five special tokens, the rest merges."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>")
+    fast.chat_template = template
+    return fast
+
+
+def tiny_config(kind: str, vocab: int, **changes: Any) -> Any:
+    """A config of a few thousand weights. kind: a transformers model type; mistral gets a sliding window of 24."""
+    from transformers import AutoConfig
+
+    common = dict(
+        vocab_size=vocab, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=12, max_position_embeddings=256, pad_token_id=0, eos_token_id=1,
+        bos_token_id=None, tie_word_embeddings=False, initializer_range=0.3,
+    )  # fmt: skip
+    if kind == "gpt2":
+        common = dict(
+            vocab_size=vocab, n_embd=48, n_layer=2, n_head=4, n_positions=256, eos_token_id=1, bos_token_id=1,
+            pad_token_id=0, initializer_range=0.3,
+        )  # fmt: skip
+    if kind == "mistral":
+        common["sliding_window"] = 24
+    return AutoConfig.for_model(kind, **(common | changes))
+
+
+def tiny_model(folder: Path, kind: str = "llama", *, seed: int = 0, template: str | None = TEMPLATE, **changes: Any) -> Path:  # fmt: skip
+    """Build a random model of `kind` with the tiny tokenizer and save both in `folder`, which is returned."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
+    tokenizer = tiny_tokenizer(template=template)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(tiny_config(kind, len(tokenizer), **changes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
