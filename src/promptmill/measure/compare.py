@@ -18,8 +18,9 @@ class Comparison:
     """b against a.
 
     n:              examples that both answered; only these count.
-    score_a, _b:    corpus scores over them (nan for n = 0); gain is b's less a's, with its 95 % interval and two-sided p.
-    only_a, only_b: examples that only one of them answered: left out, and to be told, for they may not be missing by chance.
+    score_a, _b:    corpus scores over them (nan for n = 0).
+    gain, lo, hi, p: b's score less a's, its 95 % interval, and the two-sided p of "no difference".
+    only_a, only_b: examples that only one answered: left out, and to be told, for they may not be missing by chance.
     wins, losses:   examples where b's value is above a's, and below.
     method:         how interval and p were found.
     """

@@ -96,8 +96,9 @@ class Model:
             await self.backend.close()
 
     async def ask(self, request: Request, role: str | None = None) -> Completion | Failure:
-        """One answer, from the cache, an identical call in flight, or the model. `role` names whose work it is where one
-        model does the work of several.
+        """One answer: from the cache, an identical call in flight, or the model.
+
+        role: whose work it is, where one model does the work of several.
 
         Raises BudgetSpent, and ModelError where the model cannot be used at all; a call that failed is a Failure.
         """

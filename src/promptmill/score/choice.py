@@ -177,14 +177,13 @@ def _announced(text: str, forms: _Forms) -> str | None:
         read = [found for segment in segments if (found := forms.leading(segment)) is not None]
         if not read and (found := _confirmed(part, forms)):
             read = [found]
+        if not read and part is sentences[-1] and CONCLUDES.match(part):
+            closing = forms.mentions(part, bare=False)
+            read = list(closing) if len(closing) == 1 else []
         said += read[-1:]
     segments = final_segments(text)  # over the lines too: "Answer:" may stand on a line of its own
     if segments and not said and (found := forms.leading(segments[-1])) is not None:
         return found
-    if sentences and CONCLUDES.match(sentences[-1]):
-        closing = forms.mentions(sentences[-1], bare=False)
-        if len(closing) == 1:
-            return closing.pop()
     return said[-1] if said else None
 
 

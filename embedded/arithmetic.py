@@ -1,0 +1,61 @@
+"""Word problems of one to three steps, with the worked chain and the number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from embedded.words import is_reserved
+
+HE = ("Tom", "Ben", "Sam", "Max", "Leo")
+SHE = ("Anna", "Mia", "Lucy", "Eva", "Nora")
+ITEMS = tuple("apples books cups hats keys balls eggs cakes bags boxes".split())
+MORE = ("buys {} more", "gets {} more", "finds {} more")
+LESS = ("gives away {}", "loses {}", "sells {}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """statement: the story. question: what is asked, may be left out. chain: the working, ends with "answer N"."""
+
+    statement: str
+    question: str
+    chain: str
+    answer: str
+    steps: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.statement} {self.question}"
+
+
+def draw_problem(rng: Random, *, steps: int | None = None, reserved: bool = False) -> Problem:
+    """A problem whose statement is reserved for evaluation, or is not."""
+    while True:
+        problem = _problem(rng, steps or rng.choice((1, 2, 2, 3, 3)))
+        if is_reserved(problem.statement) == reserved:
+            return problem
+
+
+def _problem(rng: Random, steps: int) -> Problem:
+    name, pronoun = (rng.choice(HE), "He") if rng.random() < 0.5 else (rng.choice(SHE), "She")
+    item, value = rng.choice(ITEMS), rng.randint(2, 20)
+    story, chain = [f"{name} has {value} {item}."], []
+    for _ in range(steps):
+        event, working, value = _step(rng, value)
+        story.append(f"{pronoun} {event}.")
+        chain.append(working)
+    question = f"How many {item} does {name} have now?"
+    return Problem(" ".join(story), question, " ; ".join([*chain, f"answer {value}"]), str(value), steps)
+
+
+def _step(rng: Random, value: int) -> tuple[str, str, int]:
+    """What happens, its working, and the new value, which stays between 0 and 48 or so."""
+    amount, kind = rng.randint(2, 9), rng.choice("+-+-x")
+    if (kind == "-" and amount > value) or (kind == "x" and value > 15):
+        kind = "+"
+    if kind == "+":
+        return rng.choice(MORE).format(amount), f"{value} + {amount} = {value + amount}", value + amount
+    if kind == "-":
+        return rng.choice(LESS).format(amount), f"{value} - {amount} = {value - amount}", value - amount
+    return "doubles them", f"{value} x 2 = {value * 2}", value * 2

@@ -1,0 +1,281 @@
+"""Any Hugging Face causal language model in this process, with adapters: `--model local:FOLDER` or `local:org/name`.
+
+Calls come one by one and are answered in batches (local_batcher, local_plan); prompts that begin alike share the
+computation of that beginning (local_cache); the decoding loop is our own (local_decode).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+from promptmill.errors import ModelError
+from promptmill.model import local_load
+from promptmill.model.chat import (
+    Answer, CallError, Completion, Request, Sampling, ScoreRequest, Scores, TokenLogprob, Usage,
+)  # fmt: skip
+from promptmill.model.local_batcher import Batcher
+from promptmill.model.local_chat import ChatTokenizer
+from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Result, Token, Work
+from promptmill.prompt import Message
+
+if TYPE_CHECKING:
+    from promptmill.model.local_decode import Engine
+
+
+class LocalBackend:
+    """A model folder, or a hub name, answering in batches on one worker thread.
+
+    adapters:    LoRA folders (peft); their changes are added up.
+    dtype:       auto, float32, bfloat16 or float16; auto is float32 on a CPU and the checkpoint's own on a GPU.
+    device:      auto, cpu, cuda, cuda:1, …
+    batch_size:  rows in a batch; 16 times as many calls may wait, so that batches can be put together well.
+    max_context: tokens of prompt and answer, where less than the model's own limit.
+    threads:     torch's CPU threads, set for the whole process at `open`; None leaves them as they are.
+
+    The constructor reads only what the fingerprint needs; weights are loaded at the first `open` and kept. The same
+    request gives the same answer whatever it is batched with, up to rounding in the last bits of a logit.
+    """
+
+    def __init__(
+        self,
+        path_or_name: str,
+        *,
+        adapters: Sequence[str] = (),
+        dtype: str = "auto",
+        load_in_4bit: bool = False,
+        device: str = "auto",
+        batch_size: int = 64,
+        max_context: int | None = None,
+        threads: int | None = None,
+    ):
+        local_load.need_extra()
+        if batch_size < 1:
+            raise ModelError(f"the batch size must be at least 1, not {batch_size}")
+        self.name = path_or_name.rstrip("/").rpartition("/")[2] if path_or_name.count("/") != 1 else path_or_name
+        self.folder = local_load.resolve(path_or_name)
+        self.adapters = tuple(local_load.check_adapter(path) for path in adapters)
+        self.device = local_load.pick_device(device)
+        self.dtype = local_load.pick_dtype(dtype, self.device)
+        self.four_bit = load_in_4bit
+        self.fingerprint = local_load.fingerprint(self.folder, self.adapters, self.dtype, load_in_4bit)
+        self.server, self.batch_size, self.concurrency = self.fingerprint, batch_size, 16 * batch_size
+        self._max_context, self._threads = max_context, threads
+        self._eos = local_load.end_tokens(self.folder)
+        self._chat: ChatTokenizer | None = None
+        self._engine: Engine | None = None
+        self._limit = 0
+        self._worker: ThreadPoolExecutor | None = None
+        self._batcher: Batcher | None = None
+
+    # The protocol
+
+    async def open(self) -> None:
+        """Load the weights (once) and start the batcher in this event loop. ModelError for what cannot be loaded."""
+        if self._batcher is not None:
+            return
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="promptmill-local")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            raise
+        self._batcher = Batcher(self._run, self.batch_size, self._worker)
+
+    async def close(self) -> None:
+        """Stop the batcher and its thread; the weights stay in memory for the next `open`."""
+        batcher, worker, self._batcher, self._worker = self._batcher, self._worker, None, None
+        if batcher is not None:
+            await batcher.close()
+        if worker is not None:
+            worker.shutdown(wait=True)
+
+    async def complete(self, request: Request) -> Completion:
+        """CallError "refused" for a prompt that does not fit the context or the template, and for a response_format."""
+        if request.response_format is not None:
+            raise CallError("refused", "a local model takes no response_format; give choices")
+        if request.choices is not None:
+            return await self._choose(request)
+        ids = self.chat.encode_chat(request.messages, request.prefix)
+        return await self._draw(ids, request.sampling, request.n, request.repeat, request.logprobs, not request.prefix)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Summed log-probability of each continuation as the assistant's answer (after the prefix), the end of the turn
+        not included. The white space that the template puts before answers is added; see local_chat.leading_of."""
+        ids, texts = self.chat.continuations(request.messages, request.prefix, request.continuations)
+        rated = await self._rate(ids, texts)
+        sums = tuple(math.fsum(token.logprob for token in tokens) for tokens in rated)
+        return Scores(sums, tuple(map(len, texts)), Usage(len(ids) + sum(map(len, texts)), 0))
+
+    def count_tokens(self, messages: tuple[Message, ...]) -> int:
+        return len(self.chat.encode_chat(messages))
+
+    # Raw text, for the server's /v1/completions and its prompt log-probabilities
+
+    async def complete_text(
+        self, text: str, sampling: Sampling, *, n: int = 1, repeat: int = 0, logprobs: int | None = None
+    ) -> Completion:
+        """Continue a text as it is, without a chat template. Nothing is stripped."""
+        ids = tuple(self.chat.encode(text, special=True))
+        return await self._draw(ids, sampling, n, repeat, logprobs, False)
+
+    async def rate_text(self, text: str, top: int = 0, *, special: bool = True) -> tuple[tuple[int, ...], Rated]:
+        """The tokens of a text, and the log-probabilities of all but the first. special: as for raw text; a rendered
+        chat brings its own special tokens."""
+        ids = tuple(self.chat.encode(text, special=special))
+        if len(ids) < 2:
+            return ids, []
+        return ids, (await self._rate(ids[:1], (ids[1:],), top))[0]
+
+    def render(self, messages: tuple[Message, ...], prefix: str = "") -> str:
+        """The prompt as the model reads it. CallError "refused" where the template does not take the messages."""
+        return self.chat.render(messages, prefix)
+
+    @property
+    def chat(self) -> ChatTokenizer:
+        if self._chat is None:
+            self._chat = ChatTokenizer(local_load.load_tokenizer(self.folder), self._eos)
+            if self._chat.tokenizer.eos_token_id is not None:
+                self._eos |= {self._chat.tokenizer.eos_token_id}
+        return self._chat
+
+    def text_of(self, token: int) -> str:
+        return str(self.chat.tokenizer.decode([token]))
+
+    # How it works
+
+    async def _draw(
+        self, ids: tuple[int, ...], sampling: Sampling, n: int, repeat: int, logprobs: int | None, free: bool
+    ) -> Completion:
+        """n answers after `ids`. free: no beginning was given, so leading white space is the template's, not ours."""
+        self._check_fits(len(ids), 1)
+        limit = min(sampling.max_tokens, self._limit - len(ids))
+        work = Draws(
+            ids, limit, tuple(seed_of(ids, sampling.seed, repeat, index) for index in range(n)), sampling.temperature,
+            sampling.top_p, tuple(filter(None, sampling.stop)), free, None if free or not ids else ids[-1], logprobs,
+        )  # fmt: skip
+        drawn = cast(list[Drawn], await self._submit(work))
+        answers = tuple(
+            Answer(row.text, row.finish, None if logprobs is None else tuple(map(self._told, row.logs))) for row in drawn
+        )
+        return Completion(answers, Usage(len(ids), sum(row.tokens for row in drawn)))
+
+    async def _rate(self, ids: tuple[int, ...], texts: tuple[tuple[int, ...], ...], top: int = 0) -> list[Rated]:
+        self._check_fits(len(ids), max(map(len, texts), default=0))
+        return cast(list[Rated], await self._submit(Rates(ids, texts, top)))
+
+    async def _choose(self, request: Request) -> Completion:
+        """An answer among the choices. Each is weighed by the probability that the model answers it and then ends its
+        turn, so that "yes" and "yes please" can be compared; the weights are made to sum to one. Temperature 0 takes
+        the most probable, another draws from the weights sharpened by it; top_p and stop have no say.
+
+        Log-probabilities: one entry, the choice with the log of its share, all choices as alternatives.
+        """
+        choices = request.choices or ()
+        if not choices:
+            raise CallError("refused", "there are no choices to choose from")
+        ids, texts = self.chat.continuations(request.messages, request.prefix, choices)
+        end = () if self.chat.end is None else (self.chat.end,)
+        rated = await self._rate(ids, tuple(text + end for text in texts))
+        logs = log_shares([math.fsum(token.logprob for token in tokens) for tokens in rated])
+        ranked = tuple(sorted(zip(choices, logs, strict=True), key=lambda row: -row[1]))
+        answers, spent = [], 0
+        for index in range(request.n):
+            seed = seed_of(ids, request.sampling.seed, request.repeat, index)
+            at = choose(logs, request.sampling.temperature, (seed >> 64) / 2.0**64)
+            noted = (TokenLogprob(choices[at], logs[at], ranked),) if request.logprobs is not None else None
+            answers.append(Answer(choices[at], "stop", noted))
+            spent += len(texts[at]) + len(end)
+        return Completion(tuple(answers), Usage(len(ids), spent))
+
+    def _told(self, token: Token) -> TokenLogprob:
+        top = tuple((self.text_of(other), logprob) for other, logprob in token.top)
+        return TokenLogprob(self.text_of(token.id), token.logprob, top)
+
+    def _check_fits(self, prompt: int, answer: int) -> None:
+        if prompt == 0:
+            raise CallError("refused", "the prompt is empty")
+        if prompt + answer > self._limit:
+            raise CallError(
+                "refused", f"the prompt has {prompt} tokens and the answer at least {answer}, the context {self._limit}"
+            )
+
+    async def _submit(self, work: Work) -> list[Result]:
+        if self._batcher is None:
+            raise RuntimeError("open() first")
+        return await self._batcher.submit(work)
+
+    def _load(self) -> None:
+        """In the worker thread: torch, the weights, the tokenizer."""
+        import torch
+
+        from promptmill.model import local_cache
+        from promptmill.model.local_decode import Engine
+
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+        if self._engine is not None:
+            return
+        model = local_load.load_model(self.folder, self.adapters, self.dtype, self.device, self.four_bit)
+        local_cache.prepare(model)
+        chat = self.chat
+        own = local_load.context_of(model.config)
+        self._limit = min(own, self._max_context or own)
+        self._engine = Engine(model, chat.decode, frozenset(self._eos))
+
+    def _run(self, works: list[Work], shared: int) -> list[list[Result]]:
+        """In the worker thread: one batch. Out of memory, it is tried once more in two halves."""
+        import torch
+
+        try:
+            return self._compute(works, shared)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        works = works if len(works) > 1 else [w for w in (works[0].part(0, works[0].rows // 2), works[0].part(works[0].rows // 2, works[0].rows))]  # fmt: skip
+        half = len(works) // 2
+        return self._compute(works[:half], shared) + self._compute(works[half:], shared)
+
+    def _compute(self, works: list[Work], shared: int) -> list[list[Result]]:
+        assert self._engine is not None
+        if isinstance(works[0], Draws):
+            return cast(list[list[Result]], self._engine.draw(cast(list[Draws], works), shared))
+        return cast(list[list[Result]], self._engine.rate(cast(list[Rates], works), shared))
+
+
+def seed_of(ids: Sequence[int], seed: int | None, repeat: int, index: int) -> int:
+    """A 128-bit number from all that tells one sample from another: prompt, seed, repeat and index among n."""
+    text = f"{seed or 0} {repeat} {index} {' '.join(map(str, ids))}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+
+
+def log_shares(logs: Sequence[float]) -> list[float]:
+    """Log-probabilities shifted so that their probabilities sum to one."""
+    most = max(logs)
+    total = most + math.log(math.fsum(math.exp(log - most) for log in logs))
+    return [log - total for log in logs]
+
+
+def choose(logs: Sequence[float], temperature: float, number: float) -> int:
+    """Index of the most probable at temperature 0, else drawn with `number` in [0, 1)."""
+    best = max(range(len(logs)), key=lambda index: logs[index])
+    if temperature <= 0:
+        return best
+    gone = 0.0
+    for index, log in enumerate(log_shares([log / temperature for log in logs])):
+        gone += math.exp(log)
+        if number < gone:
+            return index
+    return best
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
