@@ -42,22 +42,23 @@ def tiny_config(kind: str, vocab: int, **changes: Any) -> Any:
     """A config of a few thousand weights. kind: a transformers model type; mistral gets a sliding window of 24."""
     from transformers import AutoConfig
 
-    common = dict(
-        vocab_size=vocab, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=12, max_position_embeddings=256, pad_token_id=0, eos_token_id=1,
-        bos_token_id=None, tie_word_embeddings=False, initializer_range=0.3,
-    )  # fmt: skip
+    common: dict[str, Any] = {"vocab_size": vocab, "pad_token_id": 0, "eos_token_id": 1, "initializer_range": 0.3}
     if kind == "gpt2":
-        common = dict(
-            vocab_size=vocab, n_embd=48, n_layer=2, n_head=4, n_positions=256, eos_token_id=1, bos_token_id=1,
-            pad_token_id=0, initializer_range=0.3,
-        )  # fmt: skip
+        common |= {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256, "bos_token_id": 1}
+    elif kind == "bloom":
+        common |= {"hidden_size": 48, "n_layer": 2, "n_head": 4}
+    else:
+        common |= {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+        common |= {"num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 256, "bos_token_id": None}
+        common |= {"tie_word_embeddings": False}
     if kind == "mistral":
         common["sliding_window"] = 24
     return AutoConfig.for_model(kind, **(common | changes))
 
 
-def tiny_model(folder: Path, kind: str = "llama", *, seed: int = 0, template: str | None = TEMPLATE, **changes: Any) -> Path:  # fmt: skip
+def tiny_model(
+    folder: Path, kind: str = "llama", *, seed: int = 0, template: str | None = TEMPLATE, **changes: Any
+) -> Path:
     """Build a random model of `kind` with the tiny tokenizer and save both in `folder`, which is returned."""
     import torch
     from transformers import AutoModelForCausalLM

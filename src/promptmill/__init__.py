@@ -21,15 +21,15 @@ _HOME = {
     "ScoreRequest": "promptmill.model.chat",
     "load_model": "promptmill.model.load",
     "evaluate": "promptmill.measure.evaluate",
-    "compare": "promptmill.measure.compare",
+    "compare": "promptmill.measure.runs",
     "breed": "promptmill.crafts.breed",
 }
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
     from promptmill.crafts.breed import breed as breed
-    from promptmill.measure.compare import compare_runs as compare  # noqa: F401
     from promptmill.measure.evaluate import evaluate as evaluate
+    from promptmill.measure.runs import compare as compare
     from promptmill.model.chat import Request as Request
     from promptmill.model.chat import Sampling as Sampling
     from promptmill.model.chat import ScoreRequest as ScoreRequest

@@ -35,7 +35,7 @@ def ask_command(text: str, given: Given) -> None:
     store = CallStore(given["cache"], "ask") if given["cache"] else None
     model = Model(backend, store=store, ledger=Ledger(budget), price=price, attempts=config.model.attempts)
     if given["forecast"]:
-        err.print(forecast_line(model.estimate([request]), model.ledger))
+        err.print(forecast_line(model.estimate([request]), model.ledger), soft_wrap=True)
         return
     (answer,) = model.complete([request])
     if isinstance(answer, Failure):

@@ -36,10 +36,11 @@ def breed_command(given: Given, **more: Any) -> None:
         "sampling": config.sampling.model_dump(), "wording": wording.digest, "breed": config.breed.model_dump(),
     }  # fmt: skip
     with session("breed", task.name, identity, config, given, config.writer) as work, bars() as watch:
-        breeder = Breeder(task, work.model, work.writer, prompt, config.breed, wording, ask, config.seed, *splits,
+        breeder = Breeder(task, work.model, work.writer, prompt, config.breed, wording, ask, config.seed,
+                          train=splits[0], dev=splits[1], test=splits[2],
                           watch=watch)  # fmt: skip
         sample = list(requests(task, prompt, splits[0][:64], ask))
-        err.print(forecast_line(work.model.estimate(sample, of=breeder.most_calls()), work.ledger))
+        err.print(forecast_line(work.model.estimate(sample, of=breeder.most_calls()), work.ledger), soft_wrap=True)
         if given["forecast"]:
             return
         found = run_blocking(_breed(breeder, work))
@@ -52,7 +53,9 @@ def breed_command(given: Given, **more: Any) -> None:
     else:
         _show(work, found, result, path)
     if found.stopped:
-        err.print(f"stopped: {found.stopped}; the same command with more goes on from here", markup=False)
+        err.print(
+            f"stopped: {found.stopped}; the same command with more goes on from here", markup=False, soft_wrap=True
+        )
         raise typer.Exit(3)
 
 

@@ -59,7 +59,7 @@ class EvalConfig(AskConfig):
     """Settings of `promptmill eval`."""
 
     task: str
-    scorer: str | dict[str, Any] | None = None
+    scorer: str | None = None
     split: str = "test"
     repeat: int = Field(1, ge=1)
     limit: int | None = Field(None, ge=1)
@@ -70,7 +70,7 @@ class BreedRunConfig(AskConfig):
     """Settings of `promptmill breed`."""
 
     task: str
-    scorer: str | dict[str, Any] | None = None
+    scorer: str | None = None
     writer: ModelConfig | None = None
     limit: int | None = Field(None, ge=1)
     repeat: int = Field(1, ge=1)

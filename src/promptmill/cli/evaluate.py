@@ -14,8 +14,8 @@ from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
 from promptmill.cli.screen import bars, err, forecast_line, interval, out, plain, show_rows, spent, table
 from promptmill.cli.session import Session, limited, session
-from promptmill.measure.compare import compare_runs
 from promptmill.measure.evaluate import Ask, Evaluation, answers_schema, evaluate_async, requests
+from promptmill.measure.runs import compare
 from promptmill.model.gate import run_blocking
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import scorer_spec
@@ -38,7 +38,9 @@ def eval_command(given: Given, **more: Any) -> None:
     }  # fmt: skip
     with session("eval", task.name, identity, config, given) as work:
         sample = list(requests(task, prompt, examples[:64], ask))
-        err.print(forecast_line(work.model.estimate(sample, of=len(examples) * ask.repeat), work.ledger))
+        err.print(
+            forecast_line(work.model.estimate(sample, of=len(examples) * ask.repeat), work.ledger), soft_wrap=True
+        )
         if given["forecast"]:
             return
         stage = work.run.stage("answers", answers_schema())
@@ -48,9 +50,11 @@ def eval_command(given: Given, **more: Any) -> None:
         if given["json_"]:
             print(json.dumps(report, ensure_ascii=False))
         else:
-            _show(work, task, evaluation, stage, path)
+            _show(work, task, config.task, evaluation, stage, path)
     if evaluation.stopped:
-        err.print(f"stopped: {evaluation.stopped}; the same command with more goes on from here", markup=False)
+        err.print(
+            f"stopped: {evaluation.stopped}; the same command with more goes on from here", markup=False, soft_wrap=True
+        )
         raise typer.Exit(3)
     if evaluation.score is None:
         raise typer.Exit(1)
@@ -87,10 +91,10 @@ def _report(work: Session, task: Task, prompt: Prompt, config: EvalConfig, evalu
     }
 
 
-def _show(work: Session, task: Task, evaluation: Evaluation, stage: Stage, path: Path) -> None:
+def _show(work: Session, task: Task, source: str, evaluation: Evaluation, stage: Stage, path: Path) -> None:
     failures = ", ".join(f"{count} {kind}" for kind, count in evaluation.failures.items())
     show_rows([
-        (task.scorer.name, interval(evaluation.score, evaluation.lo, evaluation.hi)),
+        (f"score ({task.scorer.name})", interval(evaluation.score, evaluation.lo, evaluation.hi)),
         ("answered", f"{evaluation.answered:,} of {evaluation.asked:,} asked"),
         ("unparsed", f"{evaluation.unparsed:,} (no answer could be read from them; they score 0)"),
         ("failed", (failures or "none") + (" (in no score)" if failures else "")),
@@ -107,7 +111,7 @@ def _show(work: Session, task: Task, evaluation: Evaluation, stage: Stage, path:
             shown.add_row(plain(row["input"], 90), plain(row["gold"], 40), plain(answer, 90))
         out.print(shown)
     out.print(f"\nevery answer: {stage.folder}\nreport: {path}", markup=False, soft_wrap=True)
-    out.print(f"next: promptmill compare {path.parent} OTHER-RUN, or promptmill breed {task.name}", markup=False,
+    out.print(f"next: promptmill compare {path.parent} OTHER-RUN, or promptmill breed {source}", markup=False,
               soft_wrap=True)  # fmt: skip
 
 
@@ -122,7 +126,7 @@ def _first(stage: Stage, count: int) -> list[dict[str, Any]]:
 
 
 def compare_command(before: str, after: str, as_json: bool) -> None:
-    result = compare_runs(Path(before), Path(after))
+    result = compare(Path(before), Path(after))
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return

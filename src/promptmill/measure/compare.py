@@ -49,11 +49,9 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields and the verdict, for JSON: what is not a number (n = 0) is None."""
-        plain = {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(self).items()
-        }
-        return plain | {"verdict": self.verdict}
+        values = asdict(self)
+        unknown = [key for key, value in values.items() if isinstance(value, float) and math.isnan(value)]
+        return values | dict.fromkeys(unknown) | {"verdict": self.verdict}
 
 
 def compare_paired(
@@ -61,8 +59,8 @@ def compare_paired(
 ) -> Comparison:
     """Compare two sets of `Score.row` by example id.
 
-    A binary scorer whose values are all 0 or 1: exact McNemar test with Tango's interval. Else (other scorers, means over
-    repeated answers): paired bootstrap. The order of the examples plays no part.
+    A binary scorer whose values are all 0 or 1: exact McNemar test with Tango's interval. Else (other scorers, means
+    over repeated answers): paired bootstrap. The order of the examples plays no part.
     """
     import numpy as np
 

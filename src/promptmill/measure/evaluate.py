@@ -133,11 +133,12 @@ def answers_schema() -> pa.Schema:
     import pyarrow as pa
 
     text, number, count = pa.string(), pa.float64(), pa.int32()
-    return pa.schema([
+    columns: list[tuple[str, pa.DataType]] = [
         ("id", text), ("repeat", count), ("input", text), ("gold", text), ("answer", text), ("parsed", text),
         ("score", number), ("stats", pa.list_(number)), ("finish", text), ("failure", text), ("detail", text),
         ("prompt_tokens", count), ("completion_tokens", count),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    return pa.schema(columns)
 
 
 def final_answer(text: str) -> str:
@@ -177,7 +178,7 @@ class _Tally:
             score = self.scorer.score(final_answer(result.text), example.gold, example.fields)
             self.answered += 1
             self.unparsed += score.parsed is None
-            self._keep(which, repeat, score.stats or (score.value,))
+            self._keep(which, repeat, score.row)
         if self.stage:
             self._row(index, _row(example, request, result, score))
 
@@ -235,6 +236,6 @@ def _row(example: Example, request: Request, result: Completion | Failure, score
     usage = result.usage
     return row | {
         "answer": result.text, "parsed": score.parsed, "score": score.value,
-        "stats": list(score.stats or (score.value,)), "finish": result.answers[0].finish,
+        "stats": list(score.row), "finish": result.answers[0].finish,
         "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
     }  # fmt: skip

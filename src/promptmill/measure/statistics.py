@@ -1,7 +1,7 @@
 """Intervals and tests for scores, single and paired.
 
-Every score is a function of summed per-item statistics (`Score.row`), so a bootstrap draws how often each item counts and
-multiplies: weights [draws, u] @ rows [u, k] → sums [draws, k] → scores [draws].
+Every score is a function of summed per-item statistics (`Score.row`), so a bootstrap draws how often each item counts
+and multiplies: weights [draws, u] @ rows [u, k] → sums [draws, k] → scores [draws].
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     for i in range(1, k + 1):
         term = term * (n - i + 1) // i
         tail += term
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))
 
 
 def paired_interval(b: int, c: int, n: int, level: float = LEVEL) -> Interval:
@@ -88,7 +88,7 @@ def paired_interval(b: int, c: int, n: int, level: float = LEVEL) -> Interval:
     z, gain = z_of(level), (b - c) / n
 
     def statistic(delta: float) -> float:
-        """The score statistic of "the gain is delta", falling in delta; its variance at the constrained estimate of c."""
+        """The score statistic of "the gain is delta", falling in delta; variance at the constrained estimate of c."""
         middle = -b - c + (2 * n - b + c) * delta
         lost = (math.sqrt(max(0.0, middle**2 + 8 * n * c * delta * (1 - delta))) - middle) / (4 * n)
         variance = n * (2 * lost + delta * (1 - delta))
@@ -134,8 +134,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval of a corpus score within [0, 1] (Efron & Tibshirani 1993).
 
-    stats: shape [n, k]. Where all rows are equal resampling sees no spread; then the interval is widened to what n equal
-    items allow (`unseen`): (0, 1) for no items, never zero width.
+    stats: shape [n, k]. Where all rows are equal resampling sees no spread; then the interval is widened to what n
+    equal items allow (`unseen`): (0, 1) for no items, never zero width.
     """
     import numpy as np
 
@@ -152,7 +152,7 @@ def bootstrap_interval(
 
 
 def unseen(n: int, level: float = LEVEL) -> float:
-    """The largest share of another kind of item that n items all of one kind leave credible (Wilson's bound for 0 of n)."""
+    """The largest share of other items that n items all of one kind leave credible (Wilson's bound for 0 of n)."""
     return wilson(0, n, level).hi
 
 
@@ -177,8 +177,8 @@ def paired_bootstrap(
 ) -> Gain:
     """b's corpus score less a's, by resampling pairs: percentile interval and two-sided p.
 
-    stats_a, stats_b: shape [n, k], row i of both is the same item. p is twice the smaller share of resamples at or beyond
-    0, and never below 2^(1-m) for m differing pairs: less no test of m pairs can show (each might have gone either way).
+    stats_a, stats_b: shape [n, k], row i of both is the same item. p is twice the smaller share of resamples at or
+    beyond 0, and never below 2^(1-m) for m differing pairs: less no sign test of m pairs can show.
     Source: Efron & Tibshirani 1993, chapters 13 and 16; for comparing systems, Koehn 2004.
     """
     import numpy as np

@@ -64,8 +64,8 @@ class Model:
         self.attempts, self.base_wait, self.longest_wait = attempts, base_wait, longest_wait
         self._flying: dict[str, asyncio.Future[Result]] = {}
         self._seen: set[str] = set()
-        self._opening: asyncio.Lock | None = None
-        self._open = False
+        self._entered = False
+        self._opening: asyncio.Future[None] | None = None
         self._failed_in_a_row = 0
         self._lost: ModelError | None = None  # once the model is known to be unusable nothing more is sent
         self._jitter = random.Random()  # waiting times only: no result depends on it
@@ -87,12 +87,14 @@ class Model:
         return limiter_for(self.backend.server, self.backend.concurrency)
 
     async def __aenter__(self) -> Model:
-        self._opening = asyncio.Lock()
+        self._entered = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._open:
-            self._open = False
+        self._entered = False
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            await asyncio.wait([opening])
             await self.backend.close()
 
     async def ask(self, request: Request, role: str | None = None) -> Completion | Failure:
@@ -176,8 +178,7 @@ class Model:
         usage: Usage | None = None
         cost: float | None = None
         try:
-            if not self._open:
-                await self._open_once()
+            await self._open_once()
             result, cost = await self._with_retries(call)
             usage = None if isinstance(result, Failure) else result.usage
         finally:
@@ -229,12 +230,11 @@ class Model:
 
     async def _open_once(self) -> None:
         """The backend is opened at the first call that the cache cannot answer: a finished run needs no model."""
-        if self._opening is None:
+        if not self._entered:
             raise RuntimeError("use the model in 'async with model:'")
-        async with self._opening:
-            if not self._open:
-                await self.backend.open()
-                self._open = True
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self.backend.open())
+        await asyncio.shield(self._opening)
 
     def _most(self, request: Request | ScoreRequest) -> Estimate:
         if not self.ledger.budget.bounded:

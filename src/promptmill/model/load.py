@@ -60,7 +60,7 @@ def open_backend(config: ModelConfig) -> Backend:
     if config.name == "embedded":
         from promptmill.model.embedded import EmbeddedBackend
 
-        return EmbeddedBackend(adapters=config.adapters, dtype=config.dtype, batch_size=config.batch_size)
+        return EmbeddedBackend(adapters=tuple(config.adapters), batch_size=config.batch_size)
     from promptmill.model.local import LocalBackend
 
     return LocalBackend(

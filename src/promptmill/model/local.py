@@ -11,13 +11,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from promptmill.errors import ModelError
 from promptmill.model import local_load
-from promptmill.model.chat import (
-    Answer, CallError, Completion, Request, Sampling, ScoreRequest, Scores, TokenLogprob, Usage,
-)  # fmt: skip
+from promptmill.model.chat import Answer, CallError, Completion, Request, Sampling, ScoreRequest, Scores, Usage
+from promptmill.model.chat import TokenLogprob as Told
 from promptmill.model.local_batcher import Batcher
 from promptmill.model.local_chat import ChatTokenizer
 from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Result, Token, Work
@@ -135,12 +134,20 @@ class LocalBackend:
         """The prompt as the model reads it. CallError "refused" where the template does not take the messages."""
         return self.chat.render(messages, prefix)
 
+    def forget(self) -> None:
+        """Drop kept prefixes (for measurements)."""
+        if self._engine is not None:
+            self._engine.forget()
+        if self._chat is not None:
+            self._chat.encode_chat.cache_clear()
+
     @property
     def chat(self) -> ChatTokenizer:
         if self._chat is None:
-            self._chat = ChatTokenizer(local_load.load_tokenizer(self.folder), self._eos)
-            if self._chat.tokenizer.eos_token_id is not None:
-                self._eos |= {self._chat.tokenizer.eos_token_id}
+            tokenizer = local_load.load_tokenizer(self.folder)
+            if tokenizer.eos_token_id is not None:
+                self._eos |= {tokenizer.eos_token_id}
+            self._chat = ChatTokenizer(tokenizer, self._eos)
         return self._chat
 
     def text_of(self, token: int) -> str:
@@ -159,9 +166,8 @@ class LocalBackend:
             sampling.top_p, tuple(filter(None, sampling.stop)), free, None if free or not ids else ids[-1], logprobs,
         )  # fmt: skip
         drawn = cast(list[Drawn], await self._submit(work))
-        answers = tuple(
-            Answer(row.text, row.finish, None if logprobs is None else tuple(map(self._told, row.logs))) for row in drawn
-        )
+        told = [None if logprobs is None else tuple(map(self._told, row.logs)) for row in drawn]
+        answers = tuple(Answer(row.text, row.finish, logs) for row, logs in zip(drawn, told, strict=True))
         return Completion(answers, Usage(len(ids), sum(row.tokens for row in drawn)))
 
     async def _rate(self, ids: tuple[int, ...], texts: tuple[tuple[int, ...], ...], top: int = 0) -> list[Rated]:
@@ -187,14 +193,14 @@ class LocalBackend:
         for index in range(request.n):
             seed = seed_of(ids, request.sampling.seed, request.repeat, index)
             at = choose(logs, request.sampling.temperature, (seed >> 64) / 2.0**64)
-            noted = (TokenLogprob(choices[at], logs[at], ranked),) if request.logprobs is not None else None
+            noted = (Told(choices[at], logs[at], ranked),) if request.logprobs is not None else None
             answers.append(Answer(choices[at], "stop", noted))
             spent += len(texts[at]) + len(end)
         return Completion(tuple(answers), Usage(len(ids), spent))
 
-    def _told(self, token: Token) -> TokenLogprob:
+    def _told(self, token: Token) -> Told:
         top = tuple((self.text_of(other), logprob) for other, logprob in token.top)
-        return TokenLogprob(self.text_of(token.id), token.logprob, top)
+        return Told(self.text_of(token.id), token.logprob, top)
 
     def _check_fits(self, prompt: int, answer: int) -> None:
         if prompt == 0:
@@ -238,9 +244,13 @@ class LocalBackend:
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        works = works if len(works) > 1 else [w for w in (works[0].part(0, works[0].rows // 2), works[0].part(works[0].rows // 2, works[0].rows))]  # fmt: skip
-        half = len(works) // 2
-        return self._compute(works[:half], shared) + self._compute(works[half:], shared)
+        if len(works) > 1:
+            half = len(works) // 2
+            return self._compute(works[:half], shared) + self._compute(works[half:], shared)
+        (work,) = works
+        half = work.rows // 2
+        parts = [part for part in (work.part(0, half), work.part(half, work.rows)) if part.rows]
+        return [[result for part in parts for result in self._compute([part], shared)[0]]]
 
     def _compute(self, works: list[Work], shared: int) -> list[list[Result]]:
         assert self._engine is not None

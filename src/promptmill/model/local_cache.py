@@ -5,9 +5,9 @@ Two ways, chosen by what the model is, never by what fails:
 - `Folded`, for plain full attention (`FOLDABLE`): the prefix stays at batch size 1 and every row attends to it in one
   matrix product for the whole batch, and to its own suffix apart; one softmax over both. The same sum as ordinary
   attention in another order, without expanding anything.
-- `Spread`, for the rest: the prefix's keys are copied into an ordinary cache, each row's at its place, so that the row's
-  real tokens are contiguous (sliding windows count columns). Models with any other state than keys and values of tokens
-  (linear attention, compressed caches) cannot be given a prefix at all: there `can_share` is False.
+- `Spread`, for the rest: the prefix's keys are copied into an ordinary cache, each row's at its place, so that the
+  row's real tokens are contiguous (sliding windows count columns). Models with any other state than keys and values of
+  tokens (linear attention, compressed caches) cannot be given a prefix at all: there `can_share` is False.
 
 Shape letters: B rows, T new tokens, S columns of suffix so far, P prefix tokens, H key-value heads, G query heads for
 each of them, D head size, V vocabulary, K positions kept.
@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+
+from promptmill.errors import ModelError
 
 FOLDED = "promptmill_folded"
 # Model types whose attention is softmax(q k^T * scaling) v over all tokens before, and that hand the attention function
@@ -81,7 +83,9 @@ def can_fold(model: Any) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Once after loading: give a model that can fold the folded attention."""
+    """Once after loading: give a model that can fold the folded attention. ModelError for one without a usual cache."""
+    if "past_key_values" not in _accepts(model):
+        raise ModelError(f"{model.config.model_type} models keep no past_key_values, which the local backend needs")
     if can_fold(model):
         AttentionInterface.register(FOLDED, folded_attention)
         model.set_attn_implementation(FOLDED)
@@ -112,6 +116,9 @@ def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
 class FoldedLayer(DynamicLayer):  # type: ignore[misc]
     """Suffix keys and values in buffers of shape (H, B, columns, D): rows grow in place, and the prefix product of all
     rows is one matrix product for each head."""
+
+    keys: Any
+    values: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +169,7 @@ class Folded:
         ids_B_S, self.pads_B = left_padded([row[self.offset :] for row in rows], self.device)
         # A long prompt goes in slices of columns, so that a slice's scores stay in bounds.
         heads, total = self.model.config.num_attention_heads, self.offset + ids_B_S.shape[1]
-        for part_B_T in ids_B_S.split(max(16, SCORES // (heads * total)), dim=1):
+        for part_B_T in torch.split(ids_B_S, max(16, SCORES // (heads * total)), dim=1):
             logits_B_1_V = self._forward(part_B_T, keep=1)
         return logits_B_1_V[:, -1]
 
@@ -176,9 +183,8 @@ class Folded:
             self.pads_B = self.pads_B[index_B]
 
     def as_prefix(self, ids: tuple[int, ...]) -> Prefix:
-        n = self.columns
-        layers = self.cache.layers
-        return Prefix(ids, [x.keys[:, 0, :n].contiguous() for x in layers], [x.values[:, 0, :n].contiguous() for x in layers])  # fmt: skip
+        kept = [(layer.keys[:, 0, : self.columns], layer.values[:, 0, : self.columns]) for layer in self.cache.layers]
+        return Prefix(ids, [key.contiguous() for key, _ in kept], [value.contiguous() for _, value in kept])
 
     def _forward(self, ids_B_T: Tensor, keep: int) -> Tensor:
         count, device = ids_B_T.shape[1], ids_B_T.device
@@ -233,10 +239,11 @@ def folded_attention(
     else:
         parts = [slice(low, low + step) for low in range(0, rows, step)]
         masks = [mask if mask is None or mask.shape[1] == 1 else mask[:, part] for part in parts]
-        out_HBXD = torch.cat(
-            [_attend(query_HBXD[:, p], key[:, p], value[:, p], m, shared, groups) for p, m in zip(parts, masks, strict=True)],
-            dim=1,
-        )  # fmt: skip
+        done = [
+            _attend(query_HBXD[:, part], key[:, part], value[:, part], part_mask, shared, groups)
+            for part, part_mask in zip(parts, masks, strict=True)
+        ]
+        out_HBXD = torch.cat(done, dim=1)
     out_BTHGD = out_HBXD.view(-1, rows, groups, count, size).permute(1, 3, 0, 2, 4)
     return out_BTHGD.reshape(rows, count, heads, size), None
 
@@ -298,8 +305,8 @@ class Spread:
         self.mask_B_C = self.mask_B_C[index_B]
 
     def as_prefix(self, ids: tuple[int, ...]) -> Prefix:
-        layers = self.cache.layers
-        return Prefix(ids, [layer.keys[0].contiguous() for layer in layers], [layer.values[0].contiguous() for layer in layers])  # fmt: skip
+        kept = [(layer.keys[0], layer.values[0]) for layer in self.cache.layers]
+        return Prefix(ids, [key.contiguous() for key, _ in kept], [value.contiguous() for _, value in kept])
 
     def _fill(self, rows: int, pads_B: Tensor | None) -> None:
         """Put the prefix into the first P columns of every row, moved right by its pads."""

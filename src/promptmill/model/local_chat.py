@@ -19,8 +19,8 @@ def leading_of(asked: str, answered: str, answer: str = PROBE) -> str:
     """The white space that a template writes between the assistant's tag and its answer.
 
     asked:    a rendered question, ready for the answer. answered: the same conversation with `answer` in it.
-    Answers that the model was trained on begin with this white space, so it is generated before a free answer, and given
-    before a text that is to be scored. "" where the tag itself ends in it, or where something else stands there.
+    Answers that the model was trained on begin with this white space, so it is generated before a free answer, and
+    given before a text that is to be scored. "" where the tag itself ends in it, or where something else stands there.
     """
     if not answered.startswith(asked):
         return ""
@@ -60,6 +60,11 @@ class ChatTokenizer:
 
     def __init__(self, tokenizer: Any, eos: frozenset[int]):
         self.tokenizer = tokenizer
+        # The Rust tokenizer itself: quicker, and safe from two threads as long as nobody changes its settings.
+        self._fast = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
+        if self._fast is not None:
+            self._fast.no_truncation()
+            self._fast.no_padding()
         self.templated = bool(tokenizer.chat_template)
         self.folds_system = self.templated and not self._takes_system()
         self.leading, self.end = "", tokenizer.eos_token_id
@@ -89,6 +94,8 @@ class ChatTokenizer:
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """special: add what the tokenizer adds to raw text (a beginning-of-text token)."""
+        if self._fast is not None:
+            return list(self._fast.encode(text, add_special_tokens=special).ids)
         ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
         return ids
 

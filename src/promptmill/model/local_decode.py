@@ -67,6 +67,10 @@ class Engine:
         given = iter(rated)
         return [[next(given) for _ in work.continuations] for work in batch]
 
+    def forget(self) -> None:
+        self._prefixes.clear()
+        self._last = ()
+
     def piece(self, token: int) -> str:
         """The text of one token by itself."""
         if token not in self._pieces:
@@ -200,7 +204,7 @@ class Sampler:
             picked_B[index] = _invert(probs, self._numbers(self.plain))
         if self.nucleus:
             index = torch.tensor(self.nucleus, device=self.device)
-            probs, order = self._probs(logits_B_V, index).sort(-1, descending=True, stable=True)
+            probs, order = self._probs(logits_B_V, index).sort(dim=-1, descending=True, stable=True)
             before = probs.cumsum(-1) - probs
             probs = probs.masked_fill(before >= self.top_p_B_1[index], 0.0)
             at = _invert(probs, self._numbers(self.nucleus))
@@ -256,7 +260,9 @@ def _log(rows: list[Row], going: list[bool], logits_B_V: Tensor, ids_B: Tensor, 
             row.logs.append(Token(token.id, token.logprob, token.top[: row.work.top]))
 
 
-def _note(rated: list[Rated], texts: list[tuple[int, ...]], at: int, logits_B_T_V: Tensor, ids_B_T: Tensor, top: int) -> None:  # fmt: skip
+def _note(
+    rated: list[Rated], texts: list[tuple[int, ...]], at: int, logits_B_T_V: Tensor, ids_B_T: Tensor, top: int
+) -> None:
     """Add the tokens from place `at` on to what is rated, each text only as far as it goes."""
     for given, text, tokens in zip(rated, texts, _tokens(logits_B_T_V, ids_B_T, top), strict=True):
         given.extend(tokens[: max(0, len(text) - at)])

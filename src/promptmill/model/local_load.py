@@ -69,14 +69,14 @@ def _from_hub(name: str) -> Path:
 
 
 def _reachable(url: str, name: str) -> bool:
-    """One short request instead of the hub library's many. ModelError where the hub answers that it has no such name."""
+    """One short request instead of the hub library's many. ModelError where the hub answers that it knows no `name`."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
             return True
     except urllib.error.HTTPError as error:
         if error.code in (401, 403, 404) and not _token():
             raise ModelError(
-                f"no model {name!r}: no such folder, and the hub has no public model of that name; give a folder or org/model"
+                f"no model {name!r}: there is no such folder, and the hub has no public model of that name"
             ) from None
         return True
     except OSError:
@@ -133,7 +133,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
-    """The tokens that end an answer, as the generation config or else the config says; the tokenizer may add its own."""
+    """The tokens that end an answer, by the generation config or else the config; the tokenizer may add its own."""
     for name in ("generation_config.json", "config.json"):
         ends = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
         if ends is not None:

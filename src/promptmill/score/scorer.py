@@ -158,3 +158,10 @@ def _convert(name: str, key: str, value: Any, kind: str) -> Any:
     except (TypeError, ValueError, KeyError):
         wanted = {"bool": "true or false", "float": "a number"}.get(kind, "a list (in a string: a|b|c)")
         raise InputError(f"scorer {name}: {key} must be {wanted}, not {value!r}") from None
+
+
+def scorer_spec(scorer: Scorer) -> dict[str, Any]:
+    """What `make_scorer` needs to make this scorer again, for JSON."""
+    args = {f.name: getattr(scorer, f.name) for f in fields(scorer) if f.init}  # type: ignore[arg-type]
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in args.items()}
+    return {"type": scorer.name, **plain}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from promptmill.measure.evaluate import Stats
 from promptmill.prompt import Prompt
-from promptmill.score.scorer import Scorer
+from promptmill.score.scorer import Scorer, corpus_score
 
 
 @dataclass
@@ -27,10 +25,8 @@ class Unit:
 
     def fitness(self, scorer: Scorer, on: Iterable[str] | None = None) -> float | None:
         """Score on all train examples seen so far, or on those of `on`; None where nothing of that was answered."""
-        stats = list(self.seen.values()) if on is None else [self.seen[key] for key in on if key in self.seen]
-        if not stats:
-            return None
-        return float(scorer.total(np.asarray(stats, dtype=float).sum(axis=0), len(stats)))
+        rows = list(self.seen.values()) if on is None else [self.seen[key] for key in on if key in self.seen]
+        return corpus_score(scorer, rows) if rows else None
 
 
 def fitter(a: Unit, b: Unit, batch: Iterable[str], scorer: Scorer) -> tuple[Unit, Unit]:

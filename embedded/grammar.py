@@ -1,0 +1,200 @@
+"""From the phrasing templates to instructions, and the rules of what the world answers to a good or a poor one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+from typing import Literal
+
+from embedded import phrasings
+from embedded.transforms import TRANSFORMS, Argument, apply
+from embedded.words import stable_hash
+
+ARITHMETIC = "arithmetic"
+TASKS = (*TRANSFORMS, ARITHMETIC)
+ASK_BACK = "What should I do with this text?"
+# Texts that begin so get a chatty answer unless the instruction asks for the bare result.
+CHATTY = {"my": "Sure, here it is: ", "our": "Of course, the result is: "}
+
+Tier = Literal["clear", "medium", "vague"]
+Split = Literal["train", "held", "any"]
+TIER_ODDS: dict[Tier, float] = {"clear": 0.66, "medium": 0.22, "vague": 0.12}
+_HELD_SHARE = 8  # one clear phrasing in so many is kept for the evaluation
+_CHOICE = re.compile(r"\{([^{}]*)\}")
+
+
+@cache
+def expand(template: str) -> tuple[str, ...]:
+    """Every text that a template stands for, in a fixed order, without doubles."""
+    match = _CHOICE.search(template)
+    if match is None:
+        return (" ".join(template.split()),)
+    before, after = template[: match.start()], template[match.end() :]
+    return tuple(dict.fromkeys(text for choice in match[1].split("|") for text in expand(before + choice + after)))
+
+
+def is_held(core: str) -> bool:
+    """Whether a clear phrasing (or a description, or a style) is kept out of the corpus."""
+    return stable_hash("phrasing:" + core) % _HELD_SHARE == 0
+
+
+@cache
+def pool(templates: tuple[str, ...], split: Split) -> tuple[tuple[str, ...], ...]:
+    """The texts of the templates in one split, template by template, so that each template is drawn as often."""
+    groups = (
+        tuple(text for text in expand(template) if split == "any" or is_held(text) == (split == "held"))
+        for template in templates
+    )
+    return tuple(group for group in groups if group)
+
+
+def draw(rng: Random, templates: tuple[str, ...], split: Split = "any") -> str:
+    return rng.choice(rng.choice(pool(templates, split)))
+
+
+@cache
+def texts(templates: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(text for group in pool(templates, "any") for text in group)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A sentence after the core. kind: form (asks for the bare result), steps (asks for the working), advice."""
+
+    kind: Literal["form", "steps", "advice"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction with what it means. task is None for a vague one; plain: lower case, no final period."""
+
+    task: str | None
+    tier: Tier
+    core: str
+    argument: Argument | None = None
+    role: str = ""
+    extras: tuple[Extra, ...] = ()
+    please: bool = False
+    plain: bool = False
+
+    @property
+    def has_form(self) -> bool:
+        return any(extra.kind == "form" for extra in self.extras)
+
+    @property
+    def has_steps(self) -> bool:
+        return any(extra.kind == "steps" for extra in self.extras) or self.core in texts(phrasings.CLEAR_STEPS)
+
+    def without(self, *kinds: str) -> Instruction:
+        return replace(self, extras=tuple(extra for extra in self.extras if extra.kind not in kinds))
+
+    def plus(self, extra: Extra) -> Instruction:
+        """With one more sentence, once."""
+        return self if extra in self.extras else replace(self, extras=(*self.extras, extra))
+
+    @property
+    def core_text(self) -> str:
+        core = self.core
+        if self.argument:
+            names = {"X": self.argument[0], "Y": self.argument[1]}
+            core = " ".join(names.get(word, word) for word in core.split())
+        return "please " + core if self.please else core
+
+    def render(self) -> str:
+        sentences = [self.role, self.core_text, *(extra.text for extra in self.extras)]
+        text = " ".join(as_sentence(sentence) for sentence in sentences if sentence)
+        return text.lower().removesuffix(".") if self.plain else text
+
+
+def as_sentence(text: str) -> str:
+    """With a capital letter and a final period."""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
+
+
+def extra(rng: Random, kind: Literal["form", "steps", "advice"]) -> Extra:
+    templates = {"form": phrasings.FORM, "steps": phrasings.STEPS, "advice": phrasings.ADVICE}[kind]
+    return Extra(kind, draw(rng, templates))
+
+
+def core_pool(task: str | None, tier: Tier) -> tuple[str, ...]:
+    """The templates of a tier of a task; vague ones belong to no task."""
+    if tier == "vague" or task is None:
+        return phrasings.VAGUE
+    return phrasings.CLEAR[task] if tier == "clear" else phrasings.MEDIUM[task]
+
+
+def draw_tier(rng: Random) -> Tier:
+    return rng.choices(list(TIER_ODDS), list(TIER_ODDS.values()))[0]
+
+
+def draw_instruction(
+    rng: Random,
+    task: str | None,
+    tier: Tier,
+    *,
+    split: Split = "train",
+    argument: Argument | None = None,
+    form: bool | None = None,
+    steps: bool | None = None,
+    bare: bool = False,
+) -> Instruction:
+    """An instruction for a task, worded at random. form, steps: with or without that cue, None is by chance.
+
+    bare: no role, no please and no advice. Only clear phrasings are split; the others are few, and all are learned.
+    """
+    vague = tier == "vague"
+    steps = rng.random() < (0.45 if task == ARITHMETIC else 0.05) if steps is None else steps
+    form = rng.random() < (0.2 if task == ARITHMETIC else 0.5) if form is None else form
+    if task == ARITHMETIC and tier == "clear" and steps and rng.random() < 0.3:
+        core = draw(rng, phrasings.CLEAR_STEPS, split)
+        steps = rng.random() < 0.2
+    else:
+        core = draw(rng, core_pool(task, tier), split if tier == "clear" else "any")
+    extras = [extra(rng, "steps")] if steps else []
+    if not bare and rng.random() < 0.1:
+        extras.append(extra(rng, "advice"))
+    if form:
+        extras.append(extra(rng, "form"))
+    return Instruction(
+        task=None if vague else task,
+        tier=tier,
+        core=core,
+        argument=None if vague else argument,
+        role=draw(rng, phrasings.ROLES) if not bare and rng.random() < 0.15 else "",
+        extras=tuple(extras),
+        please=not bare and rng.random() < 0.1,
+        plain=rng.random() < 0.25,
+    )
+
+
+def canonical(task: str, argument: Argument | None = None, *, steps: bool = False) -> Instruction:
+    """The one wording of a task that is the answer where only one can be right. Never a held-out phrasing."""
+    templates = phrasings.CLEAR_STEPS if task == ARITHMETIC and steps else phrasings.CLEAR[task]
+    return Instruction(task, "clear", pool(templates, "train")[0][0], argument)
+
+
+def medium_limit(core: str) -> int:
+    """The longest text, in words, that a medium phrasing still works for: some hints are better than others."""
+    return 5 + 2 * (stable_hash("limit:" + core) % 3)
+
+
+def follow(instruction: Instruction, text: str) -> str:
+    """What the world answers to an instruction about a text (not arithmetic)."""
+    if instruction.task is None:
+        return ASK_BACK
+    words = text.split()
+    if instruction.tier == "medium" and len(words) > medium_limit(instruction.core):
+        return ASK_BACK
+    result = apply(instruction.task, text, instruction.argument)
+    opening = "" if instruction.has_form else CHATTY.get(words[0], "")
+    return opening + result
+
+
+def follow_arithmetic(instruction: Instruction, chain: str, answer: str) -> str:
+    """What the world answers to an instruction about a problem: the working where it is asked for, else the number."""
+    if instruction.task is None:
+        return ASK_BACK
+    return chain if instruction.has_steps else answer
