@@ -33,7 +33,8 @@ IN_FLIGHT = 256
 def mock_server(latency: float = 0.05) -> Iterator[str]:
     command = [sys.executable, "-m", "tests.servers", "--latency", str(latency)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout and process.stdin
+    assert process.stdout is not None
+    assert process.stdin is not None
     try:
         yield process.stdout.readline().strip()
     finally:

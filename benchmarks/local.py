@@ -24,10 +24,9 @@ from promptmill.model.embedded import embedded_path
 from promptmill.model.local import LocalBackend
 from promptmill.prompt import Demo, Message
 
-WORDS = (
-    "the my our a red green blue old small quick happy quiet dog cat bird horse apple pear tree house river garden "
-    "sees likes finds takes wants brings and with near under over today now again slowly gladly"
-).split()
+VOCABULARY = """the my our a red green blue old small quick happy quiet dog cat bird horse apple pear tree house river
+garden sees likes finds takes wants brings and with near under over today now again slowly gladly"""
+WORDS = VOCABULARY.split()
 SYSTEM = "Answer in uppercase. Keep every word of the text, in the same order, and write nothing else."
 
 
@@ -121,7 +120,7 @@ def main() -> None:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if turn:
                 turns[name].append(tokens / cpu)
-            print(f"  {name:5} {tokens} tokens in {wall:.2f} s, {cpu:.2f} CPU-s: {tokens / cpu:,.0f} tokens a CPU-second")
+            print(f"  {name:5} {tokens} tokens in {wall:.2f} s, {cpu:.2f} CPU-s: {tokens / cpu:,.0f} tokens/CPU-s")
         differ = sum(a != b for a, b in zip(said["ours"], said["plain"], strict=True))
         if differ:
             identical = False

@@ -79,7 +79,9 @@ def run_with_kills(command: Sequence[str], out: Path, base_url: str, calls: int,
     return Survived(json.loads((out / "report.json").read_text()), done, stats["answered"], stats["repeated"])
 
 
-def check_survives_kills(command: Sequence[str], folder: Path, concurrency: int, kills: int = 5, seed: int = 0) -> Survived:
+def check_survives_kills(
+    command: Sequence[str], folder: Path, concurrency: int, kills: int = 5, seed: int = 0
+) -> Survived:
     """Assert that the broken run ends in the unbroken one's report and sends again at most what was in flight."""
     command = [*command, "--concurrency", str(concurrency)]
     with server_process("--latency", "0.01") as base_url:

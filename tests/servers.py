@@ -131,7 +131,9 @@ def completion(body: dict[str, Any], answer: Answer) -> bytes:
         for i in range(body.get("n", 1))
     ]
     usage = {"prompt_tokens": words, "completion_tokens": len(text.split()) * len(choices)}
-    return json.dumps({"id": "x", "object": "chat.completion", "model": "mock", "choices": choices, "usage": usage}).encode()
+    return json.dumps(
+        {"id": "x", "object": "chat.completion", "model": "mock", "choices": choices, "usage": usage}
+    ).encode()
 
 
 class Serving:

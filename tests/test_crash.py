@@ -19,7 +19,9 @@ def sums(tmp_path: Path) -> str:
 
 
 def test_eval_killed_five_times_ends_in_the_same_report(sums: str, tmp_path: Path):
-    survived = check_survives_kills(["eval", sums, "--scorer", "number", "--split", "all", "--model", "mock"], tmp_path, 8)
+    survived = check_survives_kills(
+        ["eval", sums, "--scorer", "number", "--split", "all", "--model", "mock"], tmp_path, 8
+    )
     assert survived.kills == 5
     assert survived.report["answered"] == 300
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from promptmill.cli.options import PLACES, Given
 from promptmill.crafts.breed.config import BreedConfig
@@ -14,17 +14,14 @@ from promptmill.errors import InputError
 from promptmill.model.budget import Budget, Price, read_prices
 from promptmill.model.chat import Sampling
 from promptmill.model.load import ModelConfig
+from promptmill.settings import Strict, in_words
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SamplingConfig(_Strict):
+class SamplingConfig(Strict):
     temperature: float = Field(0.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(512, ge=1)
-    stop: list[str] = []
+    stop: list[str] = Field([])
 
     def sampling(self, seed: int) -> Sampling:
         """The seed goes to the model only where something is drawn: greedy answers are the same under every seed."""
@@ -33,7 +30,7 @@ class SamplingConfig(_Strict):
         )
 
 
-class BudgetConfig(_Strict):
+class BudgetConfig(Strict):
     calls: int | None = None
     tokens: int | None = None
     cost: float | None = None
@@ -46,7 +43,7 @@ class BudgetConfig(_Strict):
         return read_prices(self.prices) if self.prices else {}
 
 
-class AskConfig(_Strict):
+class AskConfig(Strict):
     """Settings of `promptmill ask`, and the part that all commands share."""
 
     model: ModelConfig = ModelConfig()
@@ -97,7 +94,7 @@ def resolve(kind: type[C], given: Given, **more: Any) -> C:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise InputError(_in_words(kind, error)) from None
+        raise InputError(in_words(kind, error)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -127,24 +124,3 @@ def _put(data: dict[str, Any], place: str, value: Any, said: str) -> None:
             raise InputError(f"{said}: {folder} is a value, not a group of settings")
         data = inner
     data[last] = value
-
-
-def _in_words(kind: type[BaseModel], error: ValidationError) -> str:
-    """The first thing wrong, with the keys that would be right where a key is unknown."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown setting {place!r} (known here: {', '.join(_known(kind, first['loc'][:-1]))})"
-    return f"setting {place}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
-
-
-def _known(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Names of the settings in the group at `path`."""
-    for name in path:
-        annotation = kind.model_fields[name].annotation if name in kind.model_fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        if inner is None:
-            return []
-        kind = inner
-    return list(kind.model_fields)

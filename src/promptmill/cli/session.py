@@ -36,8 +36,8 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
             writer: ModelConfig | None = None) -> Iterator[Session]:  # fmt: skip
     """Open models and run folder. `identity` is completed by the models' fingerprints; without --out the folder is
     named after it, so that the same command continues its own run."""
-    backends = [open_backend(config.model)] + ([open_backend(writer)] if writer else [])
     budget, prices = config.budget.budget(), config.budget.price_table()
+    backends = [open_backend(config.model)] + ([open_backend(writer)] if writer else [])
     found = [price_of(backend.name, prices, budget) for backend in backends]
     identity = identity | {"seed": config.seed, "model": backends[0].fingerprint,
                            "writer": backends[-1].fingerprint if writer else None}  # fmt: skip

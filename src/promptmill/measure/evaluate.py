@@ -141,11 +141,6 @@ def answers_schema() -> pa.Schema:
     return pa.schema(columns)
 
 
-def final_answer(text: str) -> str:
-    """What follows the last closed <think> block: models that think aloud are scored on their conclusion."""
-    return text.rpartition("</think>")[2].strip()
-
-
 async def _together(work: Callable[[], Any], count: int) -> None:
     """Run `count` workers; the first error ends them all and is raised."""
     tasks = [asyncio.create_task(work()) for _ in range(count)]
@@ -175,7 +170,7 @@ class _Tally:
         if isinstance(result, Failure):
             self.failures[result.kind] = self.failures.get(result.kind, 0) + 1
         else:
-            score = self.scorer.score(final_answer(result.text), example.gold, example.fields)
+            score = self.scorer.score(result.text, example.gold, example.fields)
             self.answered += 1
             self.unparsed += score.parsed is None
             self._keep(which, repeat, score.row)

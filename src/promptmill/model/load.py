@@ -6,19 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, ValidationError
 
 from promptmill.errors import InputError, ModelError
 from promptmill.model.backend import Backend
 from promptmill.model.budget import Ledger, Price
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
+from promptmill.settings import Strict, in_words
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Strict):
     """Which model, and how to reach it. Settings of one kind of model do nothing for the others."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(
         "embedded", description="embedded, a folder, a Hugging Face name, scripted:FILE, or a served name"
@@ -101,6 +100,6 @@ def load_model(name: str = "embedded", base_url: str | None = None, *, cache: st
     """
     try:
         config = ModelConfig(name=name, base_url=base_url, **settings)
-    except ValueError as error:
-        raise InputError(f"load_model: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise InputError(f"load_model: {in_words(ModelConfig, error)}") from None
     return open_model(config, store=CallStore(Path(cache)) if cache else None)

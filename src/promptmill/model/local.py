@@ -219,15 +219,15 @@ class LocalBackend:
         """In the worker thread: torch, the weights, the tokenizer."""
         import torch
 
-        from promptmill.model import local_cache
         from promptmill.model.local_decode import Engine
+        from promptmill.model.local_folded import prepare
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         if self._engine is not None:
             return
         model = local_load.load_model(self.folder, self.adapters, self.dtype, self.device, self.four_bit)
-        local_cache.prepare(model)
+        prepare(model)
         chat = self.chat
         own = local_load.context_of(model.config)
         self._limit = min(own, self._max_context or own)

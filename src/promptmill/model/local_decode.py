@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptmill.model.local_cache import Prefix, State, can_share, compute_prefix, new_state
+from promptmill.model.local_cache import Prefix, State, can_share
+from promptmill.model.local_folded import compute_prefix, new_state
 from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Token
 
 COMPACT = 0.75  # finished rows leave when at most this share of the batch is still going

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, Usage
 from promptmill.prompt import Message
+from promptmill.settings import Strict, in_words
 
 Script = Callable[[Request], str | Sequence[str]]
 
@@ -69,11 +70,7 @@ class ScriptedBackend:
         return sum(len(content.split()) for _, content in messages)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Rule(_Strict):
+class Rule(Strict):
     answer: str | list[str]
     user: str = ""
     system: str = ""
@@ -89,8 +86,8 @@ class Rule(_Strict):
         return found.expand(answer) if "\\" in answer else answer
 
 
-class Rules(_Strict):
-    rules: list[Rule] = []
+class Rules(Strict):
+    rules: list[Rule] = Field([])
     default: str | None = None
     latency: float = 0.0
 
@@ -117,8 +114,7 @@ def load_scripted(path: Path) -> ScriptedBackend:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+        raise InputError(f"{path}: {in_words(Rules, error)}") from None
     except re.error as error:
         raise InputError(f"{path}: {error.pattern!r} is not a regular expression ({error})") from None
     digest = hashlib.sha256(raw.encode()).hexdigest()[:16]

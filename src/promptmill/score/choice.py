@@ -107,7 +107,9 @@ class _Forms:
                 spans.append((match, self.letters[letter]))
         for match, choice in spans:
             determiner = match[0].casefold() == "no" and re.match(r"\s+\w", text[match.end() :])
-            denied = DENIED_BEFORE.search(text[: match.start()]) or DENIED_AFTER.match(text, match.end())
+            denied = DENIED_BEFORE.search(text[max(0, match.start() - 80) : match.start()]) or DENIED_AFTER.match(
+                text, match.end()
+            )
             if not (determiner or denied):
                 found.add(choice)
         return found

@@ -45,10 +45,11 @@ class Stage:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, a shard at a time."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         for path in self.shards():
             try:
                 yield from pq.read_table(path).to_pylist()
-            except OSError as error:  # pyarrow's errors for a damaged file are OSError too
+            except (OSError, pa.ArrowInvalid) as error:
                 raise InputError(f"{path}: cannot be read as parquet ({' '.join(str(error).split())})") from None

@@ -29,7 +29,7 @@ class Item:
 
 @dataclass(slots=True)
 class Draft:
-    """What a file says of a task; None is left to be inferred from the golds."""
+    """What a file says of a task; None is left to be inferred from the golds. path: the data file, for messages."""
 
     items: list[Item]
     description: str
@@ -37,6 +37,7 @@ class Draft:
     system: str | None = None
     scorer: str | None = None
     choices: tuple[str, ...] | None = None
+    path: Path = Path()
 
 
 def text_of(value: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from promptmill.tasks.taskfile import DataFiles, TaskFile, load_yaml, read_task_
 
 FEW = 6
 """Up to so many different golds are taken for labels, where each stands for several examples."""
+LABELLED = ("choice", "f_beta")
+"""Scorers that need choices; where a task names none, its golds are the choices."""
 LOOK = 10_000
 """Rows that are looked at, even where fewer are wanted, so that a limit does not change scorer and choices."""
 
@@ -42,21 +45,27 @@ def load_task(source: str, *, scorer: str | None = None, limit_rows: int | None 
     else:
         file, folder, where = TaskFile(name=title(path), data=DataFiles(file=str(path))), Path(), str(path)
     drafts = {part: _draft(folder / name, file, limit_rows) for part, name in _files(file.data).items()}
-    draft = _join(drafts, where)
     _map_golds(drafts, file, where)
-    own = file.scorer is None and any((file.fields, file.gold, file.gold_map, file.gold_pattern))
-    if own:  # the golds are no longer those that the format knows
-        draft.scorer = draft.choices = None
-    choices, spec = _choices_and_scorer(draft, file)
-    fields = draft.items[0].fields
-    splits = _cut(drafts, file, where, limit_rows)
+    draft = _join(drafts, where)
+    choices, spec = _choices_and_scorer(draft, file, scorer)
+    with _said_of("" if scorer else f"{where}: "):  # a slip on the command line is not the file's
+        made = make_scorer(spec, choices)
+    prompt = _prompt(draft, file, choices, spec, where)
+    with _said_of(f"{where}: "):
+        fractions = Fractions(**file.split.model_dump())
+        prompt.check(draft.items[0].fields)
+        prompt.render(draft.items[0].fields)  # the demos have all fields too
+    splits = _cut(drafts, fractions, limit_rows)
+    return Task(file.name or title(path), file.description or draft.description, prompt, made, choices, *splits)
+
+
+@contextmanager
+def _said_of(prefix: str) -> Iterator[None]:
+    """Put the file before the message of an InputError that does not know of it."""
     try:
-        made = make_scorer(scorer or spec, choices)
-        prompt = _prompt(draft, file, choices, spec, where)
-        prompt.check(fields)
-        return Task(file.name or title(path), file.description or draft.description, prompt, made, choices, *splits)
+        yield
     except InputError as error:
-        raise error if str(error).startswith(where) else InputError(f"{where}: {error}") from None
+        raise InputError(prefix + str(error)) from None
 
 
 def builtin_tasks() -> dict[str, str]:
@@ -94,9 +103,11 @@ def _draft(path: Path, file: TaskFile, limit: int | None) -> Draft:
     kind = file.format if file.format in ("jsonl", "csv", "parquet") else "auto"
     table = read_table(path, kind, file.delimiter, None if limit is None else max(limit, LOOK))
     if file.fields or file.gold:
-        return read_plain(table, Mapped(file.fields, file.id, file.gold))
-    draft = _shaped(table, file)
-    if file.id:
+        draft = read_plain(table, Mapped(file.fields, file.id, file.gold))
+    else:
+        draft = _shaped(table, file)
+    draft.path = path
+    if file.id and not (file.fields or file.gold):
         for item, row in zip(draft.items, table.rows, strict=True):
             if file.id not in row.values:
                 have = ", ".join(map(str, row.values))
@@ -142,19 +153,21 @@ def _map_golds(drafts: Mapping[str, Draft], file: TaskFile, where: str) -> None:
         pattern = re.compile(file.gold_pattern) if file.gold_pattern else None
     except re.error as error:
         raise InputError(f"{where}: gold_pattern is no regular expression: {error}") from None
-    for part, draft in drafts.items():
-        at = where if part == "all" else f"{where}, {part} file"
+    for draft in drafts.values():
         for item in draft.items:
+            at = f"{draft.path}, {item.where}"
             if pattern:
-                item.gold = tuple(_group(pattern, gold, f"{at}, {item.where}") for gold in item.gold)
+                item.gold = tuple(_group(pattern, gold, at) for gold in item.gold)
             if file.gold_map:
                 for gold in item.gold:
                     if gold not in file.gold_map:
                         known = ", ".join(file.gold_map)
-                        raise InputError(f"{at}, {item.where}: the gold {gold!r} is not in gold_map (it has: {known})")
+                        raise InputError(f"{at}: the gold {gold!r} is not in gold_map (it has: {known})")
                 item.gold = tuple(dict.fromkeys(file.gold_map[gold] for gold in item.gold))
             if not item.gold:
-                raise InputError(f"{at}, {item.where}: the gold is empty; fill it in or leave the row out")
+                raise InputError(f"{at}: the gold is empty; fill it in or leave the row out")
+        if pattern or file.gold_map:  # the golds are no longer those that the format knows
+            draft.scorer = draft.choices = None
 
 
 def _group(pattern: re.Pattern[str], gold: str, at: str) -> str:
@@ -165,13 +178,16 @@ def _group(pattern: re.Pattern[str], gold: str, at: str) -> str:
     return found.strip()
 
 
-def _choices_and_scorer(draft: Draft, file: TaskFile) -> tuple[tuple[str, ...] | None, str | Mapping[str, Any]]:
+def _choices_and_scorer(
+    draft: Draft, file: TaskFile, wanted: str | None
+) -> tuple[tuple[str, ...] | None, str | Mapping[str, Any]]:
+    """What is asked for goes first, then the task file, the format, and what the golds look like."""
     choices = tuple(file.choices) if file.choices else draft.choices
-    scorer: str | Mapping[str, Any] | None = file.scorer or ("choice" if file.choices else draft.scorer)
+    scorer: str | Mapping[str, Any] | None = wanted or file.scorer or ("choice" if file.choices else draft.scorer)
     if scorer is None:
         scorer, labels = _infer(draft.items)
         choices = choices or labels
-    elif choices is None and isinstance(scorer, str) and scorer.partition(":")[0] in ("choice", "f_beta"):
+    elif choices is None and (scorer if isinstance(scorer, str) else str(scorer.get("type"))).startswith(LABELLED):
         choices = tuple(sorted({gold for item in draft.items for gold in item.gold}))
     return choices, scorer
 
@@ -197,24 +213,23 @@ def _prompt(draft: Draft, file: TaskFile, choices: tuple[str, ...] | None, spec:
     return Prompt.from_dict({"system": system, "user": draft.user} | (file.prompt or {}), f"{where}: prompt")
 
 
-def _cut(drafts: Mapping[str, Draft], file: TaskFile, where: str, limit: int | None) -> list[tuple[Example, ...]]:
+def _cut(drafts: Mapping[str, Draft], fractions: Fractions, limit: int | None) -> list[tuple[Example, ...]]:
     """Examples of train, dev and test: as the files say, else by hash; a dev split without a file is cut from train."""
-    fractions = Fractions(**file.split.model_dump())
     splits: dict[str, list[Example]] = {part: [] for part in SPLITS}
     homes: dict[str, str] = {}
-    ids = _Ids(where)
+    ids = _Ids()
     for part, draft in drafts.items():
         for item in draft.items[:limit]:
             home = fractions.place(item.fields) if part == "all" else part
             if part == "train" and "dev" not in drafts:
                 cut = Fractions(fractions.train, fractions.dev, 0, fractions.seed) if fractions.train else fractions
                 home = cut.place(item.fields)
-            example = ids.example(item, "" if part == "all" else f"{part}-")
+            example = ids.example(item, draft.path, "" if part == "all" else f"{part}-")
             if part != "all":
                 content = content_hash(item.fields)
                 if homes.setdefault(content, part) != part:
                     raise InputError(
-                        f"{where}: {part} file, {item.where}: this example is also in the {homes[content]} file; "
+                        f"{draft.path}, {item.where}: this example is also in the {homes[content]} file; "
                         "leave it out of one, or nothing is held out"
                     )
             splits[home].append(example)
@@ -224,12 +239,11 @@ def _cut(drafts: Mapping[str, Draft], file: TaskFile, where: str, limit: int | N
 class _Ids:
     """Gives examples unique ids. Names of fields and golds that repeat are stored once: 20,000 examples stay small."""
 
-    def __init__(self, where: str):
-        self.where = where
+    def __init__(self) -> None:
         self.seen: dict[str, str] = {}
         self.golds: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def example(self, item: Item, prefix: str) -> Example:
+    def example(self, item: Item, path: Path, prefix: str) -> Example:
         gold = self.golds.setdefault(item.gold, item.gold)
         fields = {sys.intern(name): value for name, value in item.fields.items()}
         if item.id:
@@ -237,7 +251,7 @@ class _Ids:
             if name in self.seen:
                 first = self.seen[name]
                 raise InputError(
-                    f"{self.where}: the id {item.id!r} stands twice, at {first} and {item.where}; ids must be unique"
+                    f"{path}: the id {item.id!r} stands twice, at {first} and {item.where}; ids must be unique"
                 )
         else:
             name = base = prefix + content_hash(fields | {"\0gold": gold[0]})[:12]

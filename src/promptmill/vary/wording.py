@@ -8,10 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
 from promptmill.errors import InputError
 from promptmill.prompt import holes
+from promptmill.settings import Strict, in_words
 
 HOLES = {
     "first_order": {"mutation_prompt", "instruction"},
@@ -21,10 +22,8 @@ HOLES = {
 }
 
 
-class Wording(BaseModel):
+class Wording(Strict, frozen=True):
     """See the comments in wording.yaml for what each entry is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     first_order: str
     zero_order: str
@@ -67,5 +66,4 @@ def load_wording(path: Path | None = None) -> Wording:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+        raise InputError(f"{path}: {in_words(Wording, error)}") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from promptmill.settings import Strict
 
 
-class BreedConfig(BaseModel):
+class BreedConfig(Strict, frozen=True):
     """PromptBreeder (arXiv 2309.16797) on a small budget; the paper has population 50, 20 generations, batch 100."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     population: int = Field(10, ge=2, description="prompts alive at once (even numbers pair without a rest)")
     generations: int = Field(6, ge=1, description="rounds of tournaments")

@@ -1,0 +1,209 @@
+"""The search, with a writer and a task model whose behaviour is known."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+import promptmill as pm
+from promptmill.crafts.breed.config import BreedConfig
+from promptmill.crafts.breed.evolve import Breeder
+from promptmill.crafts.breed.report import lineage, report
+from promptmill.crafts.breed.unit import Unit, fitter
+from promptmill.errors import InputError
+from promptmill.measure.evaluate import Ask
+from promptmill.model.budget import Budget, Ledger
+from promptmill.model.chat import CallError, Request
+from promptmill.model.gate import Model, run_blocking
+from promptmill.model.scripted import ScriptedBackend
+from promptmill.prompt import Prompt
+from promptmill.score.scorer import make_scorer
+from promptmill.tasks.task import Example, Task
+from promptmill.vary.wording import load_wording
+
+SEED = Prompt("Add the numbers.", "{question}")
+HELPFUL = ("step by step", "check")
+WORDS = ("Step by step.", "Check it.", "Be kind.", "Now.", "Please.", "Thanks.", "Go.", "Well.")
+
+
+def task() -> Task:
+    examples = tuple(Example(str(i), {"question": f"{i} and {i * 3 % 50}"}, (str(i + i * 3 % 50),)) for i in range(300))
+    return Task("sums", "sums of two numbers", SEED, make_scorer("number"), None,
+                examples[:100], examples[100:160], examples[160:])  # fmt: skip
+
+
+def adder(request: Request) -> str:
+    """Right on half of the questions; each helpful word in the instruction brings a quarter more."""
+    instruction, question = request.messages[0][1].lower(), request.messages[-1][1]
+    numbers = [int(number) for number in re.findall(r"\d+", question)]
+    right = sum(numbers) % 4 < 2 + sum(word in instruction for word in HELPFUL)
+    return str(sum(numbers) if right else -1)
+
+
+def adding_words(request: Request) -> str:
+    """A writer that adds a word of a list to the instruction; one in four helps."""
+    text = request.messages[0][1]
+    instruction = text.rsplit("Instruction: ", 1)[-1] if "Instruction: " in text else "Give the sum."
+    rng = random.Random(f"{text}{request.repeat}")
+    return f"{instruction} {rng.choice(WORDS)}"
+
+
+def scripted(**more) -> Model:
+    def both(request: Request) -> str:
+        return adding_words(request) if "instruction only" in request.messages[0][1] else adder(request)
+
+    return Model(ScriptedBackend(both), **more)
+
+
+def breeder(model: Model, writer: Model | None = None, **settings) -> Breeder:
+    t = task()
+    return Breeder(t, model, writer or model, SEED, BreedConfig(**settings), load_wording(), Ask(), 0,
+                   t.train, t.dev, t.test)  # fmt: skip
+
+
+def run(b: Breeder):
+    async def go():
+        async with b.model:
+            return await b.run()
+
+    return run_blocking(go())
+
+
+def test_a_better_prompt_is_found_and_its_gain_is_proved():
+    result = pm.breed(task(), scripted(), generations=10, population=12)
+    assert result["verdict"].startswith("improved")
+    assert any(word in result["best_prompt"]["system"].lower() for word in HELPFUL)
+    test = result["test"]
+    assert test["best"] - test["seed"] == pytest.approx(test["gain"])
+    assert test["lo"] > 0
+    assert test["p"] < 0.05
+    assert test["n"] == 140
+    assert set(result["calls"]) == {"task", "writer"}
+    assert result["lineage"][0]["operator"] == "seed"
+    assert result["lineage"][-1]["instruction"] == result["best_prompt"]["system"]
+
+
+def test_the_seed_is_kept_and_no_improvement_claimed_where_nothing_helps():
+    def hopeless(request: Request) -> str:
+        return adding_words(request) if "instruction only" in request.messages[0][1] else "1"
+
+    result = pm.breed(task(), Model(ScriptedBackend(hopeless)), generations=2)
+    assert result["verdict"] == "no improvement: no prompt was better than the seed on dev"
+    assert result["best_prompt"] == SEED.to_dict()
+    assert (result["test"]["gain"], result["test"]["p"]) == (0.0, 1.0)
+
+
+def test_a_gain_by_luck_on_dev_is_not_claimed_on_test():
+    def lucky(request: Request) -> str:
+        if "instruction only" in request.messages[0][1]:
+            return adding_words(request)
+        return str(sum(map(int, re.findall(r"\d+", request.messages[-1][1])))) if random.Random(
+            f"{request.messages}").random() < 0.5 else "0"  # fmt: skip
+
+    result = pm.breed(task(), Model(ScriptedBackend(lucky)), generations=3)
+    assert result["verdict"].startswith("no improvement")
+
+
+def test_the_same_seed_gives_the_same_breed_and_another_seed_another():
+    reports = [pm.breed(task(), scripted(), seed=seed, generations=3) for seed in (0, 0, 1)]
+    assert reports[0] == reports[1]
+    assert reports[0]["lineage"] != reports[2]["lineage"] or reports[0]["calls"] != reports[2]["calls"]
+
+
+def test_no_example_of_dev_or_test_is_seen_by_the_search():
+    b = breeder(scripted(), generations=3)
+    found = run(b)
+    train = {example.id for example in b.train}
+    assert all(set(unit.seen) <= train for unit in found.units)
+    assert not train & {example.id for example in (*b.dev, *b.test)}
+
+
+def test_every_prompt_alive_is_unlike_all_others_and_knows_its_parent():
+    found = run(breeder(scripted(), generations=4))
+    texts = [unit.prompt.instruction.lower() for unit in found.units]
+    assert len(set(texts)) == len(texts)
+    assert [unit.id for unit in found.units] == list(range(len(found.units)))
+    for unit in found.units[1:]:
+        assert unit.parent is not None
+        assert unit.parent < unit.id
+        assert lineage(unit, found.units)[0].id == 0
+
+
+def test_a_failing_writer_leaves_the_population_as_it_is():
+    def no_writer(request: Request) -> str:
+        raise CallError("refused", "not today")
+
+    model = scripted()
+    b = breeder(
+        model, Model(ScriptedBackend(no_writer, fingerprint="w"), role="writer", ledger=model.ledger), generations=2
+    )
+
+    async def go():
+        async with b.model, b.writer:
+            return await b.run()
+
+    found = run_blocking(go())
+    assert [unit.operator for unit in found.units] == ["seed"]
+    assert report(b, found)["verdict"].startswith("no improvement")
+    assert report(b, found)["failures"]["refused"] > 0
+
+
+def test_a_writer_that_loses_the_hole_has_its_rewrites_refused():
+    t = task()
+    prompt = Prompt(user="Add: {question}")
+
+    def forgetful(request: Request) -> str:
+        return "Add them." if "instruction only" in request.messages[0][1] else "3"
+
+    b = Breeder(t, *[Model(ScriptedBackend(forgetful))] * 2, prompt, BreedConfig(generations=1), load_wording(), Ask(), 0,
+                t.train, t.dev, t.test)  # fmt: skip
+    found = run(b)
+    assert len(found.units) == 1
+    assert sum(b.rejected.values()) > 0
+
+
+def test_the_budget_keeps_room_for_the_proof():
+    least = None
+    for calls in (100, 1100):
+        model = scripted(ledger=Ledger(Budget(calls=calls)))
+        b = breeder(model, generations=30)
+        if calls == 100:
+            with pytest.raises(InputError, match=r"too little to breed: .* need ") as caught:
+                run(b)
+            least = int(re.findall(r"need (\d+)", str(caught.value))[0])
+            continue
+        assert least is not None
+        assert least < calls
+        found = run(b)
+        assert found.stopped is not None
+        assert model.ledger.total.calls <= calls
+        assert all(evaluation.answered == 140 for evaluation in found.test.values())
+
+
+def test_a_spent_token_budget_is_said_and_nothing_is_claimed():
+    found_report = pm.breed(task(), scripted(ledger=Ledger(Budget(tokens=8000))), generations=3)
+    assert found_report["stopped"]
+    assert found_report["verdict"].split(":")[0] in ("not proved", "improved", "no improvement")
+
+
+def unit(id: int, values: dict[str, float], text: str = "x") -> Unit:
+    return Unit(id, Prompt(text), "first_order", seen={key: (value,) for key, value in values.items()})
+
+
+def test_a_tournament_is_decided_on_the_examples_that_both_answered():
+    scorer = make_scorer("exact")
+    a, b = unit(1, {"1": 1.0, "2": 0.0}), unit(2, {"1": 0.0, "3": 1.0, "4": 1.0})
+    assert fitter(a, b, ["1", "2", "3", "4"], scorer) == (a, b)
+    assert fitter(b, a, ["1", "2", "3", "4"], scorer) == (a, b)
+
+
+def test_a_draw_goes_to_the_record_then_to_the_shorter_then_to_the_elder():
+    scorer = make_scorer("exact")
+    steady, fresh = unit(2, {"1": 1.0, "2": 1.0}), unit(1, {"1": 1.0, "3": 0.0})
+    assert fitter(fresh, steady, ["1"], scorer)[0] is steady
+    short, long = unit(5, {"1": 1.0}, "x"), unit(4, {"1": 1.0}, "xx")
+    assert fitter(long, short, ["1"], scorer)[0] is short
+    elder, younger = unit(1, {"1": 1.0}), unit(2, {"1": 1.0})
+    assert fitter(younger, elder, ["1"], scorer)[0] is elder

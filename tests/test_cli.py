@@ -1,0 +1,253 @@
+"""The command line as a user meets it: results, continued runs, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from promptmill.cli.main import main
+from tests.crash import promptmill, server_process, server_stats
+
+SCRIPT = {
+    "rules": [
+        {"system": "step", "user": r"(\d+) plus 1$", "answer": r"so it is \1 + 1"},
+        {
+            "user": "instruction only",
+            "answer": ["Think step by step.", "Go step by step.", "Be quick.", "Hurry.", "Hm."],
+        },
+        {"user": "plus", "answer": "0"},
+    ],
+    "default": "I do not know.",
+}
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+    def is_one_error_line(self, *words: str) -> None:
+        """Exit code 2, one line that begins with "error:", no traceback, all of `words` in it."""
+        lines = [line for line in self.err.splitlines() if not line.startswith("forecast:")]
+        assert self.code == 2, (self.code, self.out, self.err)
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: ")
+        for word in words:
+            assert word in lines[0], self.err
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run the command in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["promptmill", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> str:
+    rows = [{"input": f"{i} plus 1", "gold": str(i + 1)} for i in range(100)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    return "sums.jsonl"
+
+
+SCRIPTED = ("--model", "scripted:script.yaml")
+
+
+def test_help_is_quick_and_draws_no_torch():
+    code = (
+        "import sys, io, contextlib\nsys.argv = ['promptmill', 'breed', '--help']\n"
+        "from promptmill.cli.main import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'scipy', 'numpy', 'aiohttp'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "import promptmill\nassert promptmill.Prompt and promptmill.evaluate\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Example: promptmill breed" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["ask", "eval", "compare", "breed", "serve", "tasks"])
+def test_every_command_has_an_example_in_its_help(command: str, cli):
+    said = cli(command, "--help")
+    assert said.code == 0
+    assert f"Example: promptmill {command}" in said.out
+
+
+def test_ask_answers_with_and_without_a_prompt(cli, sums):
+    assert cli("ask", "what?", *SCRIPTED).out == "I do not know.\n"
+    assert cli("ask", "4 plus 1", *SCRIPTED, "--prompt", "step by step").out == "so it is 4 + 1\n"
+    assert cli("ask", "4", *SCRIPTED, "--prompt", "{n} plus 1").out == "0\n"
+    assert json.loads(cli("ask", "what?", *SCRIPTED, "--json").out)["calls"] == {"task": 1}
+
+
+def test_eval_reports_and_keeps_every_answer(cli, sums):
+    said = cli(
+        "eval", sums, *SCRIPTED, "--scorer", "number", "--split", "all", "--prompt", "step by step", "--out", "r"
+    )
+    assert said.code == 0, said.err
+    assert "forecast: at most 100 calls" in said.err
+    report = json.loads(Path("r/report.json").read_text())
+    assert (report["answered"], report["score"], report["unparsed"]) == (100, 0.01, 0), (
+        "the last number is the 1 of '+ 1'"
+    )
+    assert report["calls"] == {"task": 100}
+    assert "0.010" in said.out
+
+
+def test_eval_again_is_answered_from_the_run(cli, sums):
+    first = cli("eval", sums, *SCRIPTED, "--json")
+    (folder,) = Path("runs").iterdir()
+    again = cli("eval", sums, *SCRIPTED, "--json")
+    assert json.loads(first.out) == json.loads(again.out)
+    assert [path.name for path in Path("runs").iterdir()] == [folder.name]
+    assert "are answered already" in again.err
+
+
+def test_compare_two_runs(cli, sums):
+    cli("eval", sums, *SCRIPTED, "--scorer", "contains", "--out", "a")
+    cli("eval", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "step by step", "--out", "b")
+    said = cli("compare", "a", "b", "--json")
+    result = json.loads(said.out)
+    assert result["gain"] == pytest.approx(result["score_b"] - result["score_a"])
+    assert "verdict" in cli("compare", "a", "b").out
+    cli("eval", sums, *SCRIPTED, "--scorer", "exact", "--out", "c")
+    cli("compare", "a", "c").is_one_error_line("scored differently")
+    cli("compare", "a", "nowhere").is_one_error_line("nowhere", "no run.json")
+
+
+def test_breed_writes_the_report_and_the_best_prompt_can_be_used(cli, sums):
+    said = cli("breed", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "Add.", "--out", "r",
+               "--set", "breed.population=4", "--set", "breed.generations=2")  # fmt: skip
+    assert said.code == 0, said.err
+    report = json.loads(Path("r/report.json").read_text())
+    assert set(report) >= {"best_prompt", "dev", "test", "verdict", "calls", "tokens", "cost"}
+    assert set(report["test"]) >= {"seed", "best", "gain", "lo", "hi", "p"}
+    assert set(report["calls"]) == {"task", "writer"}
+    assert report["verdict"] in said.out.replace("\n", " ")
+    prompt = cli("ask", "4 plus 1", *SCRIPTED, "--prompt-file", "r/report.json")
+    assert prompt.code == 0
+    lines = [json.loads(line) for line in Path("r/metrics.jsonl").read_text().splitlines()]
+    assert [line["generation"] for line in lines] == [1, 2]
+
+
+def test_a_forecast_costs_nothing(cli, sums, tmp_path: Path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("script.yaml: {input: 1.0, output: 2.0}")
+    said = cli(
+        "eval", sums, *SCRIPTED, "--forecast", "--prices", str(prices), "--budget-cost", "0.000001", "--out", "r"
+    )
+    assert said.code == 0
+    assert "at most $" in said.err
+    assert "the budget may end it at $" in said.err
+    assert not Path("r/report.json").exists()
+
+
+def test_a_budget_ends_with_code_3_and_more_continues(cli, sums):
+    arguments = ("eval", sums, *SCRIPTED, "--split", "all", "--out", "r")
+    stopped = cli(*arguments, "--budget-calls", "30")
+    assert stopped.code == 3
+    assert "30 of 30 calls" in stopped.err
+    assert json.loads(Path("r/report.json").read_text())["answered"] == 30
+    assert cli(*arguments, "--budget-calls", "100").code == 0
+    assert json.loads(Path("r/report.json").read_text())["answered"] == 100
+
+
+def test_a_shared_cache_answers_other_runs_and_is_not_counted_as_paid(cli, sums):
+    shared = ("eval", sums, *SCRIPTED, "--prompt", "Add.", "--cache", "shared.sqlite")
+    cli(*shared, "--out", "a")
+    cli(*shared, "--out", "b", "--scorer", "contains")
+    assert json.loads(Path("b/report.json").read_text())["calls"] == {}
+
+
+def test_settings_come_from_file_flags_and_set_in_that_order(cli, sums, tmp_path: Path):
+    (tmp_path / "c.yaml").write_text(
+        "sampling: {max_tokens: 10, top_p: 0.5}\nlimit: 5\nmodel: {name: 'scripted:script.yaml'}\n"
+    )
+    cli("eval", sums, "--config", "c.yaml", "--max-tokens", "20", "--set", "sampling.top_p=0.7", "--out", "r")
+    identity = json.loads(Path("r/run.json").read_text())["identity"]
+    assert identity["sampling"] == {"temperature": 0.0, "top_p": 0.7, "max_tokens": 20, "stop": []}
+    assert identity["limit"] == 5
+
+
+def test_tasks_lists_and_shows(cli, sums):
+    assert cli("tasks").code == 0
+    shown = cli("tasks", sums)
+    assert "0 plus 1" in shown.out or "plus 1" in shown.out
+
+
+MISTAKES = {
+    "missing file": (["eval", "nowhere.jsonl"], ["nowhere.jsonl"]),
+    "unknown task": (["eval", "arithmatic"], ["arithmatic"]),
+    "empty task": (["eval", "empty.jsonl"], ["empty.jsonl"]),
+    "wrong column": (["eval", "columns.jsonl"], ["columns.jsonl", "foo"]),
+    "broken line": (["eval", "broken.jsonl"], ["broken.jsonl", "2"]),
+    "bad yaml key": (["eval", "task.yaml"], ["task.yaml", "scorrer"]),
+    "bad config key": (["eval", "sums.jsonl", "--config", "bad.yaml"], ["samplign", "sampling"]),
+    "config that is no yaml": (["eval", "sums.jsonl", "--config", "sums.jsonl"], ["sums.jsonl"]),
+    "bad set key": (["breed", "sums.jsonl", "--set", "breed.populaton=3"], ["breed.populaton", "population"]),
+    "bad set value": (["breed", "sums.jsonl", "--set", "breed.population=one"], ["breed.population", "one"]),
+    "set without value": (["breed", "sums.jsonl", "--set", "breed.population"], ["key=value"]),
+    "unknown scorer": (["eval", "sums.jsonl", "--scorer", "best"], ["best", "exact"]),
+    "unknown split": (["eval", "sums.jsonl", "--split", "validation"], ["validation", "dev"]),
+    "unknown model": (["eval", "sums.jsonl", "--model", "no/such-model"], ["no/such-model"]),
+    "missing script": (["eval", "sums.jsonl", "--model", "scripted:no.yaml"], ["no.yaml"]),
+    "broken script": (["eval", "sums.jsonl", "--model", "scripted:task.yaml"], ["task.yaml", "rules"]),
+    "no address": (["eval", "sums.jsonl", "--model", "m", "--base-url", "localhost:1"], ["localhost:1", "http"]),
+    "unreachable server": (["eval", "sums.jsonl", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"], ["nobody answers"]),
+    "budget 0": (["eval", "sums.jsonl", "--budget-calls", "0"], ["--budget-calls", "more than 0"]),
+    "cost without price": (["eval", "sums.jsonl", *SCRIPTED, "--budget-cost", "1"], ["--prices"]),
+    "budget too small": (["breed", "sums.jsonl", *SCRIPTED, "--budget-calls", "10"], ["too little", "need"]),
+    "hole without field": (["eval", "sums.jsonl", *SCRIPTED, "--prompt", "{text}?"], ["{text}", "input"]),
+    "two prompts": (["eval", "sums.jsonl", "--prompt", "a", "--prompt-file", "b"], ["not both"]),
+    "missing prompt file": (["eval", "sums.jsonl", "--prompt-file", "b.yaml"], ["b.yaml"]),
+    "bad prompt file": (["eval", "sums.jsonl", "--prompt-file", "task.yaml"], ["task.yaml", "data"]),
+    "folder with other things": (["eval", "sums.jsonl", *SCRIPTED, "--out", "."], ["no run"]),
+    "ask with a run": (["ask", "x", *SCRIPTED, "--out", "r"], ["keeps no run"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(mistake: str, cli, sums, tmp_path: Path):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "columns.jsonl").write_text('{"foo": 1, "bar": 2}\n')
+    (tmp_path / "broken.jsonl").write_text('{"input": "a", "gold": "b"}\n{"input": \n')
+    (tmp_path / "task.yaml").write_text("data: sums.jsonl\nscorrer: exact\n")
+    (tmp_path / "bad.yaml").write_text("samplign: {top_p: 1}\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments, words = MISTAKES[mistake]
+    cli(*arguments).is_one_error_line(*words)
+    reports = list(tmp_path.rglob("report.json"))
+    assert reports == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_an_endpoint_over_http_with_faults_loses_nothing(tmp_path: Path):
+    rows = [{"question": f"Add {i} and 7.", "answer": str(i + 7)} for i in range(100)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with server_process("--faults", "0.2", "--latency", "0.002") as url:
+        done = promptmill("eval", "t.jsonl", "--scorer", "number", "--split", "all", "--model", "mock", "--base-url", url,
+                          "--prompt", "step", "--set", "model.timeout=0.3", "--set", "model.base_wait=0.01",
+                          "--set", "model.attempts=12", "--json", cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert server_stats(url)["calls"] > 100
+    report = json.loads(done.stdout)
+    assert (report["answered"], report["score"], report["failures"]) == (100, 1.0, {})

@@ -1,0 +1,379 @@
+"""The local backend against transformers' own generate and forward, on random tiny models."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from promptmill.errors import ModelError, PromptmillError
+from promptmill.model.chat import CallError, Completion, Request, Sampling, ScoreRequest
+from promptmill.model.local import LocalBackend, choose, log_shares
+from promptmill.model.local_decode import Engine, Row, Sampler
+from promptmill.model.local_work import Draws
+from tests.tiny import TEXTS, tiny_model
+
+FOLDED = ["llama", "qwen2", "qwen3", "gemma", "smollm3", "granite", "olmo2"]
+SPREAD = ["gpt2", "mistral", "gemma2", "gemma3_text"]  # mistral: with a sliding window shorter than the prompts
+PLAIN = ["bloom", "qwen3_next"]  # no position ids; linear attention
+CHANGES: dict[str, dict[str, Any]] = {
+    "qwen3_next": {"num_hidden_layers": 4, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+                   "shared_expert_intermediate_size": 16, "linear_num_value_heads": 2, "linear_num_key_heads": 2,
+                   "linear_key_head_dim": 12, "linear_value_head_dim": 12},
+}  # fmt: skip
+WORDS = " ".join(TEXTS).split()
+SYSTEM = "answer yes or no , please : " + " ".join(WORDS[:20])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model") / "llama")
+
+
+@pytest.fixture(scope="module")
+def backend(folder: Path) -> LocalBackend:
+    return LocalBackend(str(folder), device="cpu", batch_size=8)
+
+
+def question(text: str, **changes: Any) -> Request:
+    sampling = {key: changes.pop(key) for key in list(changes) if key in Sampling.__dataclass_fields__}
+    return Request((("system", SYSTEM), ("user", text)), Sampling(**{"max_tokens": 16, **sampling}), **changes)
+
+
+def questions(count: int, **changes: Any) -> list[Request]:
+    rng = random.Random(5)
+    return [question(" ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 30))), **changes) for _ in range(count)]
+
+
+def ask(backend: LocalBackend, requests: Sequence[Any]) -> list[Any]:
+    """All at once; a CallError is given back in its place."""
+
+    async def run() -> list[Any]:
+        await backend.open()
+        try:
+            calls = [backend.score(r) if isinstance(r, ScoreRequest) else backend.complete(r) for r in requests]
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await backend.close()
+
+    return asyncio.run(run())
+
+
+def texts_of(completions: Sequence[Completion]) -> list[list[str]]:
+    return [[answer.text for answer in completion.answers] for completion in completions]
+
+
+def reference(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("kind", [*FOLDED, *SPREAD, *PLAIN])
+def test_greedy_batches_with_shared_prefixes_say_what_generate_says(kind: str, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, kind, **CHANGES.get(kind, {}))
+    backend = LocalBackend(str(folder), device="cpu", batch_size=8)
+    requests = questions(20)
+    answers = ask(backend, requests)
+    model = reference(folder)
+    assert backend._engine is not None
+    assert (backend._engine.model.config._attn_implementation == "promptmill_folded") == (kind in FOLDED)
+    assert bool(backend._engine._prefixes) == (kind not in PLAIN)
+    for request, answer in zip(requests, answers, strict=True):
+        ids = torch.tensor([backend.chat.encode_chat(request.messages)])
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False, pad_token_id=0
+        )
+        new = out[0, ids.shape[1] :].tolist()
+        assert answer.text == backend.chat.decode(new).lstrip()
+        assert answer.answers[0].finish == ("stop" if new[-1] == 1 else "length")
+        assert (answer.usage.prompt, answer.usage.completion) == (ids.shape[1], len(new))
+
+
+def test_a_batch_says_what_single_calls_say_with_and_without_a_shared_prefix(folder: Path) -> None:
+    requests = questions(20, temperature=1.0, n=3, logprobs=2)
+    together = LocalBackend(str(folder), device="cpu", batch_size=8)
+    alone = LocalBackend(str(folder), device="cpu", batch_size=1)
+    first = ask(together, requests)
+    assert texts_of(first) == texts_of([ask(alone, [request])[0] for request in requests])
+    assert together._engine is not None
+    together._engine = Engine(together._engine.model, together.chat.decode, frozenset(together._eos), share=False)
+    again = ask(together, requests)
+    assert texts_of(first) == texts_of(again)
+    assert not together._engine._prefixes
+    for a, b in zip(first, again, strict=True):
+        for x, y in zip(a.answers, b.answers, strict=True):
+            assert [t.logprob for t in x.logprobs] == pytest.approx([t.logprob for t in y.logprobs], abs=1e-4)
+
+
+def test_slices_of_a_long_prefill_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from promptmill.model import local_folded
+
+    whole = texts_of(ask(LocalBackend(str(folder), device="cpu", batch_size=8), questions(10)))
+    monkeypatch.setattr(local_folded, "SCORES", 64)
+    monkeypatch.setattr(local_folded, "CPU_SCORES", 64)
+    monkeypatch.setattr(local_folded, "SLACK", 1)
+    assert texts_of(ask(LocalBackend(str(folder), device="cpu", batch_size=8), questions(10))) == whole
+
+
+def test_samples_are_reproducible_and_differ_by_seed_repeat_and_index(backend: LocalBackend) -> None:
+    hot = question("is the sky blue ?", temperature=1.5, n=4)
+    more = [hot, *questions(9, temperature=0.7), replace(hot, repeat=1), replace(hot, n=1)]
+    seeded = replace(hot, sampling=replace(hot.sampling, seed=3))
+    several = texts_of(ask(backend, [*more, seeded]))
+    assert several[0] == texts_of(ask(backend, [hot]))[0]
+    assert len({*several[0], *several[-3], *several[-1]}) == 12
+    assert several[-2] == several[0][:1]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.7)])
+def test_samples_follow_the_distribution(backend: LocalBackend, temperature: float, top_p: float) -> None:
+    logits_V = torch.tensor([0.0, 1.0, 2.0, -1.0, 0.5, 1.5])
+    rows = [Row(Draws((1,), 1, (s,), temperature, top_p), s, None) for s in range(4000)]  # type: ignore[arg-type]
+    picked = Sampler(rows, torch.device("cpu")).pick(logits_V.expand(4000, -1)).bincount(minlength=6)
+    probs = (logits_V / temperature).softmax(-1)
+    order = probs.argsort(descending=True)
+    allowed = order[: int((probs[order].cumsum(-1) < top_p).sum()) + 1]  # the smallest set of at least top_p
+    assert picked[allowed].sum() == 4000
+    expected = probs[allowed] / probs[allowed].sum() * 4000
+    assert chisquare(picked[allowed].numpy(), expected.double().numpy() / expected.double().sum() * 4000).pvalue > 0.001
+
+
+def test_stop_texts_cut_across_token_borders(backend: LocalBackend) -> None:
+    (free,) = ask(backend, [question("my cat", max_tokens=40, temperature=1.0, seed=11, logprobs=0)])
+    text, tokens = free.text, free.answers[0].logprobs
+    at = next(i for i in range(4, len(tokens)) if tokens[i - 1].token.isascii() and tokens[i].token.isascii())
+    stop = tokens[at - 1].token[-1] + tokens[at].token[0]
+    cut = text.index(stop)
+    (answer,) = ask(backend, [question("my cat", max_tokens=40, temperature=1.0, seed=11, logprobs=0, stop=("zzzz", stop))])  # fmt: skip
+    assert (answer.text, answer.answers[0].finish) == (text[:cut], "stop")
+    assert answer.usage.completion < free.usage.completion
+    spelled = "".join(token.token for token in answer.answers[0].logprobs)
+    assert spelled.lstrip().startswith(answer.text[: len(answer.text) - 4])
+
+
+def test_token_logprobs_are_those_of_a_forward_pass(backend: LocalBackend, folder: Path) -> None:
+    request = question("the dog", max_tokens=6, logprobs=3)
+    (answer,) = ask(backend, [request])
+    tokens = answer.answers[0].logprobs
+    assert all(token.top[0] == (token.token, pytest.approx(token.logprob)) for token in tokens)
+    ids = list(backend.chat.encode_chat(request.messages))
+    logs = reference(folder)(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    best = logs.topk(3)
+    assert [lp for _, lp in tokens[0].top] == pytest.approx(best.values.tolist(), abs=1e-4)
+    assert [name for name, _ in tokens[0].top] == [backend.text_of(token) for token in best.indices.tolist()]
+
+
+def direct(backend: LocalBackend, model: Any, prompt: str, answer: str, end: bool = False) -> float:
+    """The log-probability of `answer` after `prompt` by one plain forward pass."""
+    ids, tail = backend.chat.encode(prompt), backend.chat.encode(answer) + ([1] if end else [])
+    logs = model(torch.tensor([ids + tail])).logits[0].log_softmax(-1)
+    return sum(float(logs[len(ids) - 1 + index, token]) for index, token in enumerate(tail))
+
+
+def test_scores_are_those_of_a_forward_pass(backend: LocalBackend, folder: Path) -> None:
+    texts = ("yes", "no", "yes please", "", "the quick brown fox jumps over the lazy dog")
+    requests = [ScoreRequest(request.messages, texts) for request in questions(12)]
+    requests.append(replace(requests[0], prefix="the answer is"))
+    model = reference(folder)
+    for request, scores in zip(requests, ask(backend, requests), strict=True):
+        prompt = backend.render(request.messages, request.prefix)
+        assert prompt.endswith("<|assistant|> the answer is" if request.prefix else "<|assistant|>")
+        space = "" if request.prefix else " "
+        wanted = [direct(backend, model, prompt, space + text if text else space) for text in texts]
+        assert scores.logprobs == pytest.approx(wanted, abs=1e-3)
+        assert scores.tokens[0] == len(backend.chat.encode(space + "yes"))
+
+
+def test_choices_are_drawn_from_the_softmax_of_their_scores(backend: LocalBackend, folder: Path) -> None:
+    choices = ("yes", "no", "yes please")
+    request = question("is the sky blue ?", choices=choices, logprobs=0)
+    model, prompt = reference(folder), backend.render(request.messages)
+    wanted = torch.tensor([direct(backend, model, prompt, " " + choice, end=True) for choice in choices]).log_softmax(
+        -1
+    )
+    warm = replace(request, sampling=Sampling(temperature=4.0), n=400)
+    greedy, drawn = ask(backend, [request, warm])
+    best = choices[int(wanted.argmax())]
+    assert greedy.text == best
+    (told,) = greedy.answers[0].logprobs
+    assert (told.token, told.logprob) == (best, pytest.approx(float(wanted.max()), abs=1e-3))
+    assert dict(told.top) == pytest.approx(dict(zip(choices, wanted.tolist(), strict=True)), abs=1e-3)
+    counts = [sum(answer.text == choice for answer in drawn.answers) for choice in choices]
+    assert chisquare(counts, (wanted.double() / 4).softmax(-1).numpy() * 400).pvalue > 0.001
+
+
+def test_choosing_by_a_number() -> None:
+    logs = log_shares([0.0, math.log(3.0)])
+    assert [math.exp(log) for log in logs] == pytest.approx([0.25, 0.75])
+    assert [choose(logs, 1.0, number) for number in (0.0, 0.24, 0.26, 0.99)] == [0, 0, 1, 1]
+    assert choose(logs, 0.0, 0.0) == 1
+
+
+def test_a_given_beginning_is_continued(backend: LocalBackend) -> None:
+    (whole,) = ask(backend, [question("a pear", temperature=0.0)])
+    ids = backend.chat.encode(" " + whole.text)
+    head = backend.chat.decode(ids[:4]).lstrip()
+    (rest,) = ask(backend, [question("a pear", prefix=head)])
+    assert (head + rest.text).startswith(whole.text[: len(head) + 8])
+
+
+def test_a_prompt_longer_than_the_context_is_refused_and_an_answer_ends_there(folder: Path) -> None:
+    backend = LocalBackend(str(folder), device="cpu", max_context=120)
+    long, near = question("fox " * 200), question(" ".join(["fox"] * 40), max_tokens=500)
+    refused, cut = ask(backend, [long, near])
+    assert isinstance(refused, CallError)
+    assert refused.kind == "refused"
+    assert f"{backend.count_tokens(long.messages)} tokens" in refused.detail
+    assert "120" in refused.detail
+    assert cut.usage.prompt + cut.usage.completion <= 120
+
+
+def test_what_a_local_model_does_not_take_is_refused(backend: LocalBackend) -> None:
+    for request in (question("x", response_format={"type": "json_object"}), question("x", choices=())):
+        (error,) = ask(backend, [request])
+        assert isinstance(error, CallError)
+        assert error.kind == "refused"
+
+
+def test_one_bad_batch_fails_alone(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(backend, [question("warm up")])
+    assert backend._engine is not None
+    real = backend._engine.draw
+
+    def draw(works: Any, shared: int) -> Any:
+        if any(len(work.ids) > 80 for work in works):
+            raise ValueError("a kernel\nfell over")
+        return real(works, shared)
+
+    monkeypatch.setattr(backend._engine, "draw", draw)
+    good, bad = questions(8), [question("dog " * 60) for _ in range(8)]
+    answers = ask(backend, [x for pair in zip(bad, good, strict=True) for x in pair])
+    assert all(isinstance(a, CallError) and a.detail == "ValueError: a kernel fell over" for a in answers[::2])
+    assert sum(isinstance(a, Completion) for a in answers[1::2]) >= 1
+
+
+@pytest.mark.parametrize("n", [1, 6])
+def test_out_of_memory_is_tried_again_in_halves(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    requests = questions(8 if n == 1 else 1, temperature=1.0, n=n)
+    wanted = texts_of(ask(backend, requests))
+    assert backend._engine is not None
+    real, sizes = backend._engine.draw, []
+
+    def draw(works: Any, shared: int) -> Any:
+        sizes.append(sum(work.rows for work in works))
+        if sizes[-1] > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(works, shared)
+
+    monkeypatch.setattr(backend._engine, "draw", draw)
+    assert texts_of(ask(backend, requests)) == wanted
+    assert sizes == ([8, 4, 4] if n == 1 else [6, 3, 3])
+
+
+def test_many_calls_at_once_with_some_cancelled(backend: LocalBackend) -> None:
+    requests = questions(120)
+    wanted = texts_of(ask(backend, requests[1::2]))
+
+    async def run() -> list[Any]:
+        await backend.open()
+        tasks = [asyncio.create_task(backend.complete(request)) for request in requests]
+        await asyncio.sleep(0.02)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        await backend.close()
+        await backend.close()
+        return answers[1::2]
+
+    assert texts_of(asyncio.run(run())) == wanted
+
+
+def test_closing_fails_what_still_waits(backend: LocalBackend) -> None:
+    async def run() -> list[Any]:
+        await backend.open()
+        tasks = [asyncio.create_task(backend.complete(request)) for request in questions(60)]
+        await asyncio.sleep(0.01)
+        await backend.close()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(run())
+    assert all(isinstance(answer, Completion | CallError) for answer in answers)
+    assert any(isinstance(answer, CallError) and answer.kind == "local_error" for answer in answers)
+
+
+def lora(folder: Path, base: Path, seed: int, modules: Sequence[str] = ("q_proj", "v_proj", "down_proj")) -> Path:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=list(modules), init_lora_weights=False)
+    get_peft_model(reference(base), config).save_pretrained(folder)
+    return folder
+
+
+def test_adapters_change_the_answers_and_add_up(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    one, two = lora(tmp_path / "one", folder, 1), lora(tmp_path / "two", folder, 2, ("q_proj", "o_proj"))
+    request = ScoreRequest(question("is the sky blue ?").messages, ("yes", "no"))
+    model = reference(folder)
+    for adapters in ([one], [one, two]):
+        adapted = LocalBackend(str(folder), device="cpu", adapters=[str(path) for path in adapters])
+        model = PeftModel.from_pretrained(model, str(adapters[-1])).merge_and_unload()
+        wanted = [direct(adapted, model, adapted.render(request.messages), " " + text) for text in ("yes", "no")]
+        assert ask(adapted, [request])[0].logprobs == pytest.approx(wanted, abs=1e-2)
+        assert ask(backend, [request])[0].logprobs != pytest.approx(wanted, abs=1e-2)
+        assert adapted.fingerprint != backend.fingerprint
+
+
+def error_of(*args: Any, opened: bool = False, **kwargs: Any) -> str:
+    with pytest.raises(ModelError) as caught:
+        backend = LocalBackend(*args, device="cpu", **kwargs)
+        if opened:
+            ask(backend, [])
+    assert isinstance(caught.value, PromptmillError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_errors_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    other = tiny_model(tmp_path / "other", hidden_size=64, num_attention_heads=4, head_dim=16)
+    foreign = lora(tmp_path / "foreign", other, 1)
+    assert "another model" in error_of(str(folder), adapters=[str(foreign)], opened=True)
+    assert "adapter_config.json" in error_of(str(folder), adapters=[str(tmp_path)])
+    assert "not a folder" in error_of(str(tmp_path / "nowhere"))
+    assert "config.json" in error_of(str(tmp_path))
+    assert "float64" in error_of(str(folder), dtype="float64")
+    assert "batch size" in error_of(str(folder), batch_size=0)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "cannot be reached" in error_of("nobody/no-such-model")
+    assert "Hugging Face name" in error_of("no such model!")
+    (other / "model.safetensors").write_bytes(b"broken")
+    assert "cannot be loaded" in error_of(str(other), opened=True)
+    (other / "model.safetensors").rename(other / "pytorch_model.bin")
+    assert "safetensors" in error_of(str(other))
+
+
+def test_the_fingerprint_is_of_the_contents(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    assert LocalBackend(str(copy), device="cpu").fingerprint == backend.fingerprint
+    assert LocalBackend(str(copy), device="cpu", dtype="bfloat16").fingerprint != backend.fingerprint
+    (copy / "chat_template.jinja").write_text("{{ messages }}")
+    assert LocalBackend(str(copy), device="cpu").fingerprint != backend.fingerprint
+
+
+def test_half_precision_runs(folder: Path) -> None:
+    backend = LocalBackend(str(folder), device="cpu", dtype="bfloat16", batch_size=4)
+    assert all(isinstance(answer, Completion) for answer in ask(backend, questions(6, n=2, temperature=1.0)))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptmill.errors import InputError
+from promptmill.vary.mutate import LONGEST_INSTRUCTION, first_order, read_instruction, zero_order
+from promptmill.vary.wording import load_wording
+
+WORDING = load_wording()
+
+
+def test_first_order_shows_the_instruction_under_a_mutation_prompt_of_the_list():
+    mutation = first_order("Add {a} and {b}.", WORDING, random.Random(0))
+    assert mutation.drawn in WORDING.all_mutation_prompts
+    assert mutation.request.startswith(mutation.drawn)
+    assert mutation.request.endswith("Instruction: Add {a} and {b}.")
+
+
+def test_zero_order_shows_the_description_and_no_instruction():
+    mutation = zero_order("sums of two numbers", WORDING, random.Random(0))
+    assert mutation.drawn in WORDING.thinking_styles
+    assert mutation.request.endswith("Task: sums of two numbers")
+
+
+def test_the_same_seed_draws_the_same_and_all_is_drawn_in_time():
+    draws = [first_order("x", WORDING, rng).drawn for rng in [random.Random(3)] for _ in range(500)]
+    assert draws == [first_order("x", WORDING, rng).drawn for rng in [random.Random(3)] for _ in range(500)]
+    assert set(draws) == set(WORDING.all_mutation_prompts)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Add the numbers.", "Add the numbers."),
+        ("  \n'Add the numbers.'\n", "Add the numbers."),
+        ("Sure! Here is the new instruction:\n\n\"Add the numbers.\"", "Add the numbers."),
+        ("Here's a clearer version: Add the numbers.", "Add the numbers."),
+        ("**New instruction:** Add the numbers.", "Add the numbers."),
+        ("<think>hm, they want sums\n</think>\nInstruction: Add the numbers.", "Add the numbers."),
+        ("Certainly, here you go:\n```text\nAdd the numbers.\nThen stop.\n```\nHope it helps!", "Add the numbers.\nThen stop."),
+        ("“Add the numbers.”", "Add the numbers."),
+        ("Say 'yes' or 'no'", "Say 'yes' or 'no'"),
+        ("'yes' or 'no'", "'yes' or 'no'"),
+        ("Okapis are animals. Name them.", "Okapis are animals. Name them."),
+        ("Instructions given to a nurse must be short.", "Instructions given to a nurse must be short."),
+    ],
+)  # fmt: skip
+def test_the_instruction_is_read_out_of_what_writers_say(said: str, meant: str):
+    assert read_instruction(said) == meant
+
+
+@pytest.mark.parametrize("said", ["", "  \n", '""', "<think>and so on</think>", "x" * (LONGEST_INSTRUCTION + 1)])
+def test_nothing_usable_is_none(said: str):
+    assert read_instruction(said) in (None, '""') if said == '""' else read_instruction(said) is None
+
+
+@given(st.text(max_size=200))
+def test_reading_never_fails_and_reading_again_changes_little(text: str):
+    once = read_instruction(text)
+    assert once is None or 0 < len(once) <= LONGEST_INSTRUCTION
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("{instruction}", ""), "first_order.*holes"),
+        (("judge:", "jugde:"), "jugde"),
+        (("thinking_styles:", "thinking_styles: ["), "not YAML"),
+    ],
+)
+def test_a_wording_that_cannot_be_used_is_refused_in_one_line(change: tuple[str, str], said: str, tmp_path: Path):
+    import promptmill.vary
+
+    text = (Path(promptmill.vary.__file__).parent / "wording.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(*change, 1))
+    with pytest.raises(InputError, match=said) as caught:
+        load_wording(path)
+    assert "\n" not in str(caught.value)
