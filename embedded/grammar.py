@@ -165,7 +165,7 @@ def draw_instruction(
         argument=None if vague else argument,
         role=draw(rng, phrasings.ROLES) if not bare and rng.random() < 0.15 else "",
         extras=tuple(extras),
-        please=not bare and rng.random() < 0.1,
+        please=not bare and not core.endswith("?") and rng.random() < 0.1,
         plain=rng.random() < 0.25,
     )
 
@@ -173,7 +173,9 @@ def draw_instruction(
 def canonical(task: str, argument: Argument | None = None, *, steps: bool = False) -> Instruction:
     """The one wording of a task that is the answer where only one can be right. Never a held-out phrasing."""
     templates = phrasings.CLEAR_STEPS if task == ARITHMETIC and steps else phrasings.CLEAR[task]
-    return Instruction(task, "clear", pool(templates, "train")[0][0], argument)
+    wordings = [text for group in pool(templates, "train") for text in group]
+    plain = (text for text in wordings if "the text" in text)
+    return Instruction(task, "clear", next(plain, wordings[0]), argument)
 
 
 def medium_limit(core: str) -> int:

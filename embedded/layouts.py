@@ -1,13 +1,26 @@
-"""How an instruction and a text stand in the chat: in two roles, or in one turn with a marker between them."""
+"""An example, and how its instruction and text stand in the chat: in two roles, or in one turn with a marker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 Message = dict[str, str]
 
 TEXT_MARKERS = ("Text:", "Text:", "Input:", "Input:", "Sentence:")
 PROBLEM_MARKERS = ("Problem:", "Question:", "Input:", "Text:")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A chat and the answer to it. gold: the result that the instruction is after, however well it is put."""
+
+    kind: str
+    messages: list[Message]
+    answer: str
+    gold: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def system(content: str) -> Message:

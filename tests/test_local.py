@@ -78,6 +78,14 @@ def reference(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
+def generated(model: Any, ids: Sequence[int], new: int) -> list[int]:
+    """New tokens by transformers' greedy generate, one prompt at a time."""
+    ids_1_T = torch.tensor([list(ids)])
+    mask = torch.ones_like(ids_1_T)
+    out = model.generate(ids_1_T, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=0)
+    return [int(token) for token in out[0, len(ids) :]]
+
+
 @pytest.mark.parametrize("kind", [*FOLDED, *SPREAD, *PLAIN])
 def test_greedy_batches_with_shared_prefixes_say_what_generate_says(kind: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path, kind, **CHANGES.get(kind, {}))
@@ -89,14 +97,11 @@ def test_greedy_batches_with_shared_prefixes_say_what_generate_says(kind: str, t
     assert (backend._engine.model.config._attn_implementation == "promptmill_folded") == (kind in FOLDED)
     assert bool(backend._engine._prefixes) == (kind not in PLAIN)
     for request, answer in zip(requests, answers, strict=True):
-        ids = torch.tensor([backend.chat.encode_chat(request.messages)])
-        out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False, pad_token_id=0
-        )
-        new = out[0, ids.shape[1] :].tolist()
+        ids = backend.chat.encode_chat(request.messages)
+        new = generated(model, ids, 16)
         assert answer.text == backend.chat.decode(new).lstrip()
         assert answer.answers[0].finish == ("stop" if new[-1] == 1 else "length")
-        assert (answer.usage.prompt, answer.usage.completion) == (ids.shape[1], len(new))
+        assert (answer.usage.prompt, answer.usage.completion) == (len(ids), len(new))
 
 
 def test_a_batch_says_what_single_calls_say_with_and_without_a_shared_prefix(folder: Path) -> None:
@@ -144,8 +149,8 @@ def test_samples_follow_the_distribution(backend: LocalBackend, temperature: flo
     order = probs.argsort(descending=True)
     allowed = order[: int((probs[order].cumsum(-1) < top_p).sum()) + 1]  # the smallest set of at least top_p
     assert picked[allowed].sum() == 4000
-    expected = probs[allowed] / probs[allowed].sum() * 4000
-    assert chisquare(picked[allowed].numpy(), expected.double().numpy() / expected.double().sum() * 4000).pvalue > 0.001
+    shares = probs[allowed].double().numpy()
+    assert chisquare(picked[allowed].numpy(), shares / shares.sum() * 4000).pvalue > 0.001
 
 
 def test_stop_texts_cut_across_token_borders(backend: LocalBackend) -> None:
@@ -154,7 +159,8 @@ def test_stop_texts_cut_across_token_borders(backend: LocalBackend) -> None:
     at = next(i for i in range(4, len(tokens)) if tokens[i - 1].token.isascii() and tokens[i].token.isascii())
     stop = tokens[at - 1].token[-1] + tokens[at].token[0]
     cut = text.index(stop)
-    (answer,) = ask(backend, [question("my cat", max_tokens=40, temperature=1.0, seed=11, logprobs=0, stop=("zzzz", stop))])  # fmt: skip
+    stopping = question("my cat", max_tokens=40, temperature=1.0, seed=11, logprobs=0, stop=("zzzz", stop))
+    (answer,) = ask(backend, [stopping])
     assert (answer.text, answer.answers[0].finish) == (text[:cut], "stop")
     assert answer.usage.completion < free.usage.completion
     spelled = "".join(token.token for token in answer.answers[0].logprobs)
@@ -177,7 +183,7 @@ def direct(backend: LocalBackend, model: Any, prompt: str, answer: str, end: boo
     """The log-probability of `answer` after `prompt` by one plain forward pass."""
     ids, tail = backend.chat.encode(prompt), backend.chat.encode(answer) + ([1] if end else [])
     logs = model(torch.tensor([ids + tail])).logits[0].log_softmax(-1)
-    return sum(float(logs[len(ids) - 1 + index, token]) for index, token in enumerate(tail))
+    return sum(logs[len(ids) - 1 + index, token].item() for index, token in enumerate(tail))
 
 
 def test_scores_are_those_of_a_forward_pass(backend: LocalBackend, folder: Path) -> None:
@@ -219,12 +225,11 @@ def test_choosing_by_a_number() -> None:
     assert choose(logs, 0.0, 0.0) == 1
 
 
-def test_a_given_beginning_is_continued(backend: LocalBackend) -> None:
-    (whole,) = ask(backend, [question("a pear", temperature=0.0)])
-    ids = backend.chat.encode(" " + whole.text)
-    head = backend.chat.decode(ids[:4]).lstrip()
-    (rest,) = ask(backend, [question("a pear", prefix=head)])
-    assert (head + rest.text).startswith(whole.text[: len(head) + 8])
+def test_a_given_beginning_is_continued(backend: LocalBackend, folder: Path) -> None:
+    request = question("a pear", prefix="the answer")
+    (rest,) = ask(backend, [request])
+    ids = backend.chat.encode(backend.render(request.messages) + " the answer")
+    assert rest.text == backend.chat.decode(generated(reference(folder), ids, 16))
 
 
 def test_a_prompt_longer_than_the_context_is_refused_and_an_answer_ends_there(folder: Path) -> None:
@@ -336,10 +341,13 @@ def test_adapters_change_the_answers_and_add_up(folder: Path, backend: LocalBack
 
 
 def error_of(*args: Any, opened: bool = False, **kwargs: Any) -> str:
-    with pytest.raises(ModelError) as caught:
+    def attempt() -> None:
         backend = LocalBackend(*args, device="cpu", **kwargs)
         if opened:
             ask(backend, [])
+
+    with pytest.raises(ModelError) as caught:
+        attempt()
     assert isinstance(caught.value, PromptmillError)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -82,7 +82,7 @@ def test_columns_may_lie_in_objects(tmp_path):
     ("text", "message"),
     [
         ("data: data.jsonl\nfield: {a: b}", r"task.yaml: unknown key 'field' \(known: name, description, data"),
-        ("data: {trian: a}", r"unknown key 'data.trian' \(known: train, dev, test\)"),
+        ("data: {trian: a}", r"unknown key 'data.trian' \(known: train, dev, test, file\)"),
         ("data: data.jsonl\nsplit: {valid: 1}", r"unknown key 'split.valid' \(known: train, dev, test, seed\)"),
         ("name: x", "the key 'data' is missing"),
         ("data: {}", "task.yaml: data: name a file"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from promptmill.cli.options import PLACES, Given
 from promptmill.crafts.breed.config import BreedConfig
@@ -14,7 +14,7 @@ from promptmill.errors import InputError
 from promptmill.model.budget import Budget, Price, read_prices
 from promptmill.model.chat import Sampling
 from promptmill.model.load import ModelConfig
-from promptmill.settings import Strict, in_words
+from promptmill.settings import Strict, checked, read_mapping
 
 
 class SamplingConfig(Strict):
@@ -81,7 +81,7 @@ C = TypeVar("C", bound=AskConfig)
 
 def resolve(kind: type[C], given: Given, **more: Any) -> C:
     """The checked configuration. InputError, one line, for a file, key or value that cannot be used."""
-    data = _read(given["config"]) if given.get("config") else {}
+    data = read_mapping(path, f"--config {path}") if (path := given.get("config")) else {}
     for name, value in {**given, **more}.items():
         top = PLACES.get(name, name)
         if value not in (None, [], ()) and top.split(".")[0] in kind.model_fields:
@@ -91,25 +91,11 @@ def resolve(kind: type[C], given: Given, **more: Any) -> C:
         if not equals:
             raise InputError(f"--set {setting}: must be key=value, such as --set sampling.top_p=0.9")
         _put(data, key.strip(), _value(value), f"--set {setting}")
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise InputError(in_words(kind, error)) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(data, dict):
-        raise InputError(f"--config {path}: must be a YAML mapping of settings")
-    return data
+    return checked(kind, data)
 
 
 def _value(text: str) -> Any:
+    """A value on the command line, as YAML reads it; what is no YAML is a text."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from promptmill.errors import BudgetSpent, InputError
 from promptmill.model.chat import Usage
+from promptmill.settings import read_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,12 @@ class Price:
 
 def read_prices(path: Path) -> dict[str, Price]:
     """A price table: YAML of `model name: {input: dollars, output: dollars}` per million tokens."""
+    table = read_mapping(path, f"--prices {path}")
     try:
-        table = yaml.safe_load(path.read_text())
         return {str(name): Price(float(row["input"]), float(row["output"])) for name, row in table.items()}
-    except OSError as error:
-        raise InputError(f"cannot read the price table {path}: {error.strerror}") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{path}: a price table is YAML of 'model: {{input: 0.15, output: 0.60}}', dollars per million tokens"
+            f"--prices {path}: must be YAML of 'model: {{input: 0.15, output: 0.60}}', dollars per million tokens"
         ) from None
 
 

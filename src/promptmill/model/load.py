@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from promptmill.errors import InputError, ModelError
+from promptmill.errors import ModelError
 from promptmill.model.backend import Backend
 from promptmill.model.budget import Ledger, Price
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
-from promptmill.settings import Strict, in_words
+from promptmill.settings import Strict, checked
 
 
 class ModelConfig(Strict):
@@ -98,8 +98,5 @@ def load_model(name: str = "embedded", base_url: str | None = None, *, cache: st
 
     cache: a file that keeps the calls from one use to the next. settings: fields of ModelConfig.
     """
-    try:
-        config = ModelConfig(name=name, base_url=base_url, **settings)
-    except ValidationError as error:
-        raise InputError(f"load_model: {in_words(ModelConfig, error)}") from None
+    config = checked(ModelConfig, {"name": name, "base_url": base_url, **settings}, "load_model")
     return open_model(config, store=CallStore(Path(cache)) if cache else None)

@@ -105,8 +105,9 @@ class ChatTokenizer:
         kept = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         if after is None:
             return str(self.tokenizer.decode(list(ids), **kept))
-        before = self.tokenizer.decode([after], **kept)
-        return str(self.tokenizer.decode([after, *ids], **kept))[len(before) :]
+        before, joint = (str(self.tokenizer.decode(list(part), **kept)) for part in ([after], [after, *ids]))
+        # Where the two meet inside a multi-byte character neither half is a text.
+        return joint[len(before) :] if joint.startswith(before) else self.decode(ids)
 
     def _continuation(self, tail: str, text: str) -> tuple[int, ...]:
         """Tokens of `text` as they follow a context that ends in `tail`: cut together with it where that leaves the

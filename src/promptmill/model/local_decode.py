@@ -224,7 +224,7 @@ class Sampler:
 def _invert(probs_B_V: Tensor, numbers_B_1: Tensor) -> Tensor:
     """The first token at which the cumulated probability exceeds the number, (B,); probs need not sum to one."""
     cumulated = probs_B_V.double().cumsum(-1)
-    total = cumulated[:, -1:]
+    total = cumulated[:, -1:].contiguous()
     # The last token of non-zero probability is where the sum first reaches its total; rounding must not pass it.
     last = torch.searchsorted(cumulated, total)
     return torch.minimum(torch.searchsorted(cumulated, numbers_B_1 * total, right=True), last)[:, 0]

@@ -18,15 +18,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, Usage
 from promptmill.prompt import Message
-from promptmill.settings import Strict, in_words
+from promptmill.settings import Strict, checked, load_yaml, read_text
 
 Script = Callable[[Request], str | Sequence[str]]
 
@@ -103,19 +101,12 @@ class Rules(Strict):
 
 def load_scripted(path: Path) -> ScriptedBackend:
     """Read a rules file. InputError for one that cannot be read."""
-    try:
-        raw = path.read_text()
-        data: Any = yaml.safe_load(raw)
-        rules = Rules.model_validate(data)
-        for rule in rules.rules:
-            re.compile(rule.user), re.compile(rule.system)
-    except OSError as error:
-        raise InputError(f"cannot read the script {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {in_words(Rules, error)}") from None
-    except re.error as error:
-        raise InputError(f"{path}: {error.pattern!r} is not a regular expression ({error})") from None
+    raw = read_text(path)
+    rules = checked(Rules, load_yaml(raw, str(path)), str(path))
+    for pattern in [pattern for rule in rules.rules for pattern in (rule.user, rule.system)]:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"{path}: {pattern!r} is not a regular expression ({error})") from None
     digest = hashlib.sha256(raw.encode()).hexdigest()[:16]
     return ScriptedBackend(rules, name=path.name, fingerprint=f"scripted:{digest}", latency=rules.latency)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -102,6 +103,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = Refused(str(error), 500, "server_error")
     except web.HTTPException as error:
         refusal = Refused(f"{request.method} {request.path}: {error.reason}", error.status)
+    except Exception as error:  # a fault of ours: the client still gets a body it can read, the log the rest
+        logging.getLogger(__name__).exception("%s %s", request.method, request.path)
+        refusal = Refused(f"internal error ({type(error).__name__})", 500, "server_error")
     return web.json_response(refusal.body, status=refusal.status)
 
 
@@ -157,7 +161,7 @@ class _Server:
     def _backend(self, name: Any) -> Backend:
         if name is None and len(self.backends) == 1:
             return next(iter(self.backends.values()))
-        if name not in self.backends:
+        if not isinstance(name, str) or name not in self.backends:
             known = ", ".join(self.backends)
             raise Refused(f"the model {name!r} does not exist; there is {known}", 404, code="model_not_found")
         return self.backends[name]

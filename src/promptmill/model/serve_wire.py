@@ -52,8 +52,10 @@ def read_chat(body: Mapping[str, Any]) -> ChatCall:
     )
     prompt = body.get("prompt_logprobs")
     told = None if prompt is None else _number(body, "prompt_logprobs", 0, 0, MOST_LOGPROBS, whole=True)
-    usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return ChatCall(request, _flag(body, "stream"), usage, told, wrapped)
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise Refused("stream_options must be an object")
+    return ChatCall(request, _flag(body, "stream"), _flag(options, "include_usage"), told, wrapped)
 
 
 def _conversation(body: Mapping[str, Any]) -> tuple[tuple[Message, ...], str]:

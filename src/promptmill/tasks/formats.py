@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.errors import InputError
+from promptmill.settings import read_text
 
 DELIMITERS = ",;\t"
 
@@ -70,16 +71,6 @@ def read_table(path: Path, kind: str = "auto", delimiter: str | None = None, lim
     if not table.rows:
         raise InputError(f"{path} holds no examples")
     return table
-
-
-def read_text(path: Path) -> str:
-    """The file as UTF-8 text (a byte-order mark is dropped). Raises InputError naming the line that is not UTF-8."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
 
 
 def _kind_of(path: Path, text: str) -> str:

@@ -20,7 +20,7 @@ from promptmill.tasks.formats import Table, read_table
 from promptmill.tasks.shapes import SHAPES, Mapped, read_plain
 from promptmill.tasks.split import Fractions, content_hash
 from promptmill.tasks.task import SPLITS, Example, Task
-from promptmill.tasks.taskfile import DataFiles, TaskFile, load_yaml, read_task_file
+from promptmill.tasks.taskfile import DataFiles, TaskFile, read_task_file
 
 FEW = 6
 """Up to so many different golds are taken for labels, where each stands for several examples."""
@@ -70,7 +70,7 @@ def _said_of(prefix: str) -> Iterator[None]:
 
 def builtin_tasks() -> dict[str, str]:
     """The built-in tasks, as name → description."""
-    return {name: str(load_yaml(path).get("description", "")) for name, path in sorted(_builtin().items())}
+    return {name: read_task_file(path).description or "" for name, path in sorted(_builtin().items())}
 
 
 def _builtin() -> dict[str, Path]:

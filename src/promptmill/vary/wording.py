@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
-from promptmill.errors import InputError
 from promptmill.prompt import holes
-from promptmill.settings import Strict, in_words
+from promptmill.settings import Strict, checked, read_mapping
 
 HOLES = {
     "first_order": {"mutation_prompt", "instruction"},
@@ -58,12 +55,5 @@ class Wording(Strict, frozen=True):
 
 def load_wording(path: Path | None = None) -> Wording:
     """The package's wording, or the file's. InputError, one line, for a file that cannot be used."""
-    source = path or files("promptmill.vary") / "wording.yaml"
-    try:
-        return Wording.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"cannot read the wording {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {in_words(Wording, error)}") from None
+    source = path or Path(__file__).with_name("wording.yaml")
+    return checked(Wording, read_mapping(source, f"--wording {path}" if path else ""), str(source))

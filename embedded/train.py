@@ -1,0 +1,196 @@
+"""The training run: seeded, checkpointed, resumable. `python -m embedded.train --out FOLDER` starts or continues one.
+
+Warm-up, a steady rate, then a straight decay to nothing, all counted in tokens. The matrices go to Muon, the rest to
+AdamW. A checkpoint is one file of tensors and plain values, read with weights_only: no code can come out of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from embedded import data, tokenizer
+from embedded.lean import LeanLlama, Shape, to_transformers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings of a run. tokens: how many in all. steady: the share of them before the rate goes down."""
+
+    seed: int = 1
+    tokens: int = 30_000_000
+    rate: float = 4e-3
+    warmup: int = 300_000
+    steady: float = 0.5
+    batch_tokens: int = 4096
+    shard_examples: int = 20_000
+    weight_decay: float = 0.02
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is: shard and batches done in it, steps, tokens seen and learned from, seconds spent."""
+
+    shard: int = 0
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    answer_tokens: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@dataclass(slots=True)
+class Run:
+    """All that changes in a run."""
+
+    plan: Plan
+    model: LeanLlama
+    optimizers: list[torch.optim.Optimizer]
+    progress: Progress = field(default_factory=Progress)
+
+    @classmethod
+    def start(cls, plan: Plan, shape: Shape) -> Run:
+        torch.manual_seed(plan.seed)
+        model = LeanLlama(shape)
+        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name != "embedding"]
+        others = [p for name, p in model.named_parameters() if p.ndim != 2 or name == "embedding"]
+        muon = torch.optim.Muon(
+            matrices, lr=plan.rate, momentum=0.95, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        adam = torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        return cls(plan, model, [muon, adam])
+
+    def rate(self) -> float:
+        """The learning rate at the tokens seen so far."""
+        plan, seen = self.plan, self.progress.tokens
+        left = (plan.tokens - seen) / (plan.tokens * (1 - plan.steady))
+        return plan.rate * min(1.0, (seen + plan.batch_tokens) / plan.warmup, max(left, 0.01))
+
+    def step(self, batch: data.Batch) -> float:
+        """One update; gives the loss."""
+        rate = self.rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        loss = F.cross_entropy(self.model(batch.rows, batch.chosen).float(), batch.targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.progress.step += 1
+        self.progress.tokens += batch.tokens
+        self.progress.answer_tokens += len(batch.targets)
+        return loss.item()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole or not at all."""
+        state = {
+            "plan": asdict(self.plan), "shape": asdict(self.model.shape), "progress": asdict(self.progress),
+            "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
+            "rng": torch.get_rng_state(),
+        }  # fmt: skip
+        torch.save(state, path.with_suffix(".new"))
+        os.replace(path.with_suffix(".new"), path)
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        run = cls.start(Plan(**state["plan"]), Shape(**state["shape"]))
+        run.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch.set_rng_state(state["rng"])
+        run.progress = Progress(**state["progress"])
+        return run
+
+
+def load_or_train_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerFast:
+    if not (folder / "tokenizer.json").exists():
+        tokenizer.train_tokenizer(seed).save_pretrained(folder)
+    loaded: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+    return loaded
+
+
+def export(run: Run, folder: Path, fast: PreTrainedTokenizerFast) -> None:
+    """The model and its tokenizer as transformers loads them, in float16."""
+    to_transformers(run.model).half().save_pretrained(folder)
+    fast.save_pretrained(folder)
+
+
+def train(folder: Path, plan: Plan, *, log_every: float = 20, save_every: float = 120) -> Run:
+    """Train in a folder, from its checkpoint where there is one (its plan counts then). Exports at each checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fast = load_or_train_tokenizer(folder / "tokenizer", plan.seed)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        run = Run.load(checkpoint)
+    else:
+        run = Run.start(plan, Shape(vocabulary=(len(fast) + 7) // 8 * 8))
+    print(json.dumps({"parameters": sum(p.numel() for p in run.model.parameters())} | asdict(run.plan)), flush=True)
+    progress, plan = run.progress, run.plan
+    begun = (time.monotonic() - progress.wall, time.process_time() - progress.cpu)
+    logged = saved = time.monotonic()
+    losses: list[float] = []
+
+    def keep() -> None:
+        run.save(checkpoint)
+        export(run, folder / "export", fast)
+        (folder / "progress.json").write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
+
+    while progress.tokens < plan.tokens:
+        shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples)
+        for number, batch in enumerate(data.batches(shard, plan.seed, progress.shard, plan.batch_tokens)):
+            if number < progress.batch:
+                continue
+            losses.append(run.step(batch))
+            now, progress.batch = time.monotonic(), number + 1
+            progress.wall, progress.cpu = now - begun[0], time.process_time() - begun[1]
+            if now - logged > log_every:
+                _log(run, sum(losses) / len(losses))
+                logged, losses = now, []
+            if now - saved > save_every:
+                keep()
+                saved = time.monotonic()
+            if progress.tokens >= plan.tokens:
+                break
+        else:
+            progress.shard, progress.batch = progress.shard + 1, 0
+    _log(run, sum(losses) / max(1, len(losses)))
+    keep()
+    return run
+
+
+def _log(run: Run, loss: float) -> None:
+    p = run.progress
+    print(
+        f"step {p.step} tokens {p.tokens / 1e6:.2f}M loss {loss:.4f} rate {run.rate():.5f} wall {p.wall:.0f}s "
+        f"cpu {p.cpu:.0f}s {p.tokens / p.wall:,.0f} tok/s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; continued where it has a checkpoint")
+    parser.add_argument("--seed", type=int, default=Plan().seed)
+    parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens in all")
+    parser.add_argument("--rate", type=float, default=Plan().rate, help="the steady learning rate")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    train(options.out, Plan(seed=options.seed, tokens=int(options.tokens), rate=options.rate))
+
+
+if __name__ == "__main__":
+    main()
