@@ -157,7 +157,8 @@ def test_a_writer_that_loses_the_hole_has_its_rewrites_refused():
     def forgetful(request: Request) -> str:
         return "Add them." if "instruction only" in request.messages[0][1] else "3"
 
-    b = Breeder(t, *[Model(ScriptedBackend(forgetful))] * 2, prompt, BreedConfig(generations=1), load_wording(), Ask(), 0,
+    model = Model(ScriptedBackend(forgetful))
+    b = Breeder(t, model, model, prompt, BreedConfig(generations=1), load_wording(), Ask(), 0,
                 t.train, t.dev, t.test)  # fmt: skip
     found = run(b)
     assert len(found.units) == 1

@@ -212,7 +212,7 @@ MISTAKES = {
     "missing script": (["eval", "sums.jsonl", "--model", "scripted:no.yaml"], ["no.yaml"]),
     "broken script": (["eval", "sums.jsonl", "--model", "scripted:task.yaml"], ["task.yaml", "rules"]),
     "no address": (["eval", "sums.jsonl", "--model", "m", "--base-url", "localhost:1"], ["localhost:1", "http"]),
-    "unreachable server": (["eval", "sums.jsonl", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"], ["nobody answers"]),
+    "unreachable server": (["ask", "x", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"], ["nobody answers"]),
     "budget 0": (["eval", "sums.jsonl", "--budget-calls", "0"], ["--budget-calls", "more than 0"]),
     "cost without price": (["eval", "sums.jsonl", *SCRIPTED, "--budget-cost", "1"], ["--prices"]),
     "budget too small": (["breed", "sums.jsonl", *SCRIPTED, "--budget-calls", "10"], ["too little", "need"]),
@@ -244,7 +244,8 @@ def test_an_endpoint_over_http_with_faults_loses_nothing(tmp_path: Path):
     rows = [{"question": f"Add {i} and 7.", "answer": str(i + 7)} for i in range(100)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with server_process("--faults", "0.2", "--latency", "0.002") as url:
-        done = promptmill("eval", "t.jsonl", "--scorer", "number", "--split", "all", "--model", "mock", "--base-url", url,
+        done = promptmill("eval", "t.jsonl", "--scorer", "number", "--split", "all", "--model", "mock",
+                          "--base-url", url,
                           "--prompt", "step", "--set", "model.timeout=0.3", "--set", "model.base_wait=0.01",
                           "--set", "model.attempts=12", "--json", cwd=tmp_path)  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def test_the_same_seed_draws_the_same_and_all_is_drawn_in_time():
         ("Here's a clearer version: Add the numbers.", "Add the numbers."),
         ("**New instruction:** Add the numbers.", "Add the numbers."),
         ("<think>hm, they want sums\n</think>\nInstruction: Add the numbers.", "Add the numbers."),
-        ("Certainly, here you go:\n```text\nAdd the numbers.\nThen stop.\n```\nHope it helps!", "Add the numbers.\nThen stop."),
+        ("Certainly, here you go:\n```text\nAdd the numbers.\nStop.\n```\nHope it helps!", "Add the numbers.\nStop."),
         ("“Add the numbers.”", "Add the numbers."),
         ("Say 'yes' or 'no'", "Say 'yes' or 'no'"),
         ("'yes' or 'no'", "'yes' or 'no'"),

@@ -7,16 +7,16 @@ import math
 
 import pytest
 
-from promptmill.model.chat import CallError, Request, Sampling, ScoreRequest
+from promptmill.model.chat import CallError, Request, Sampling, ScoreRequest, Usage
 from promptmill.model.endpoint import _retry_after
-from promptmill.model.wire import chat_payload, read_completion, read_scores
+from promptmill.model.wire import chat_payload, chosen, read_choice_logprobs, read_completion, read_scores
 
 ASK = (("system", "Be brief."), ("user", "Is it?"))
 
 
 def answer(*texts: str, **more) -> dict:
-    return {"choices": [{"index": i, "message": {"content": text}, "finish_reason": "stop"} | more
-                        for i, text in enumerate(texts)], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}  # fmt: skip
+    rows = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} | more for i, text in enumerate(texts)]
+    return {"choices": rows, "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
 
 
 def test_only_what_differs_from_the_defaults_is_sent():
@@ -103,6 +103,37 @@ def test_scores_sum_the_tokens_that_spell_the_continuation():
     assert scores.tokens == (2, 1)
     with pytest.raises(CallError, match="does not end in"):
         read_scores([no], ScoreRequest(ASK, ("yes",)))
+
+
+def first_token(*tops: tuple[str, float]) -> dict:
+    rows = [{"token": token, "logprob": math.log(share)} for token, share in tops]
+    return {"choices": [{"logprobs": {"content": [{"token": tops[0][0], "logprob": 0.0, "top_logprobs": rows}]}}]}
+
+
+def test_choices_are_weighed_by_the_first_token_where_texts_cannot_be_scored():
+    data = first_token(("yes", 0.5), (" yes", 0.1), ("n", 0.2), ("maybe", 0.1))
+    logprobs = read_choice_logprobs(data, ("yes", "no", "unsure"))
+    assert [math.exp(one) for one in logprobs] == pytest.approx([0.6, 0.2, 0.1])
+    request = Request(ASK, choices=("yes", "no", "unsure"), logprobs=0)
+    completion = chosen(request, logprobs, Usage(3, 1))
+    assert completion.text == "yes"
+    (token,) = completion.answers[0].logprobs or ()
+    assert dict(token.top)["no"] == pytest.approx(math.log(0.2 / 0.9))
+
+
+def test_a_first_token_that_begins_two_choices_weighs_for_neither():
+    with pytest.raises(CallError, match="none of the choices"):
+        read_choice_logprobs(first_token(("no", 0.9)), ("north", "nowhere"))
+    with pytest.raises(CallError, match="top_logprobs"):
+        read_choice_logprobs({"choices": [{"logprobs": None}]}, ("a", "b"))
+
+
+def test_choices_are_drawn_by_their_share_and_by_the_seed():
+    logprobs = (math.log(0.7), math.log(0.3))
+    requests = [Request(ASK, Sampling(1.0, seed=1), choices=("a", "b"), repeat=r) for r in range(2000)]
+    drawn = [chosen(request, logprobs, Usage()).text for request in requests]
+    assert drawn == [chosen(request, logprobs, Usage()).text for request in requests]
+    assert 0.66 < drawn.count("a") / 2000 < 0.74
 
 
 @pytest.mark.parametrize(

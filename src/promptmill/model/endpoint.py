@@ -18,7 +18,16 @@ import aiohttp
 
 from promptmill.errors import ModelError
 from promptmill.model.chat import CallError, Completion, Request, ScoreRequest, Scores
-from promptmill.model.wire import chat_payload, read_completion, read_scores, score_payload
+from promptmill.model.wire import (
+    chat_payload,
+    chosen,
+    first_token_payload,
+    read_choice_logprobs,
+    read_completion,
+    read_scores,
+    read_usage,
+    score_payload,
+)
 from promptmill.prompt import Message
 
 RETRYABLE = {408: "timeout", 409: "server_error", 425: "server_error", 429: "rate_limit"}
@@ -83,6 +92,8 @@ class EndpointBackend:
             await session.close()
 
     async def complete(self, request: Request) -> Completion:
+        if request.choices is not None and request.logprobs is not None:
+            return await self._weigh(request, request.choices)
         payload = chat_payload(self.name, request, vllm=self.dialect == "vllm") | self.extra_body
         return read_completion(await self._post("/chat/completions", payload), request)
 
@@ -95,6 +106,18 @@ class EndpointBackend:
             )
         calls = [self._post("/chat/completions", score_payload(self.name, request, c)) for c in request.continuations]
         return read_scores(await asyncio.gather(*calls), request)
+
+    async def _weigh(self, request: Request, choices: tuple[str, ...]) -> Completion:
+        """The choices as a distribution: exact where given texts can be scored, else by the first token."""
+        if self.dialect == "vllm":
+            scores = await self.score(ScoreRequest(request.messages, choices, request.prefix))
+            return chosen(request, scores.logprobs, scores.usage)
+        if request.prefix:
+            raise CallError(
+                "refused", "this server cannot continue a given beginning, so choices cannot be weighed after it"
+            )
+        data = await self._post("/chat/completions", first_token_payload(self.name, request) | self.extra_body)
+        return chosen(request, read_choice_logprobs(data, choices), read_usage(data))
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
         """An upper estimate: a token for each three bytes, and a few for the roles."""

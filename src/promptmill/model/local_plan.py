@@ -92,15 +92,18 @@ def next_batch(waiting: Sequence[U], rows: int) -> Batch[U]:
 
 
 def _window(group: list[U], at: int, rows: int) -> list[U]:
-    """A run of `group` around index `at`, up to `rows` rows: neighbours in length waste the least on padding."""
-    low, high, taken = at, at + 1, group[at].rows
+    """The batch of `group[at]` when the group is cut into batches of neighbours in length, from the longest down: so
+    neighbours waste little on padding, and what is left behind is in whole batches too."""
+    high = len(group)
     while True:
-        # Downwards first: what is left behind is then long and stays together.
-        if low > 0 and taken + group[low - 1].rows <= rows:
+        low, taken = high - 1, group[high - 1].rows
+        while low > 0 and taken + group[low - 1].rows <= rows:
             low -= 1
             taken += group[low].rows
-        elif high < len(group) and taken + group[high].rows <= rows:
-            taken += group[high].rows
-            high += 1
-        else:
-            return group[low:high]
+        if low <= at:
+            break
+        high = low
+    while high < len(group) and taken + group[high].rows <= rows:  # the last cut may leave room
+        taken += group[high].rows
+        high += 1
+    return group[low:high]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, TokenLogprob, Usage
@@ -67,13 +70,17 @@ def read_completion(data: dict[str, Any], request: Request) -> Completion:
     answer outside the choices."""
     try:
         answers = tuple(_answer(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
-        usage = data.get("usage") or {}
-        counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+        counted = read_usage(data)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CallError("bad_response", f"not a chat completion ({error!r})", retryable=True) from None
     if len(answers) < request.n:
         raise CallError("bad_response", f"{len(answers)} answers, {request.n} asked", retryable=not answers)
     return Completion(answers, counted)
+
+
+def read_usage(data: dict[str, Any]) -> Usage:
+    usage = data.get("usage") or {}
+    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
 
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:
@@ -153,3 +160,54 @@ def _tail(positions: Sequence[dict[str, Any] | None], continuation: str) -> tupl
     if spelled.strip() != wanted:
         raise ValueError(f"the prompt does not end in {continuation!r}")
     return total, count
+
+
+TOP_LOGPROBS = 20  # the most that OpenAI gives
+
+
+def first_token_payload(model: str, request: Request) -> dict[str, Any]:
+    """Ask for the log-probabilities of the first token only: enough to tell short labels apart."""
+    bare = replace(request, choices=None, logprobs=TOP_LOGPROBS, n=1, sampling=replace(request.sampling, max_tokens=1))
+    return chat_payload(model, bare, vllm=False)
+
+
+def read_choice_logprobs(data: dict[str, Any], choices: Sequence[str]) -> tuple[float, ...]:
+    """Log-probability of each choice from the first token's alternatives: those that begin one choice and no other.
+
+    A choice that none of the alternatives begins gets the smallest one's share: it cannot have more. CallError
+    "constraint" where no alternative begins a choice.
+    """
+    try:
+        rows = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        tops = [(str(row["token"]).strip(), float(row["logprob"])) for row in rows]
+    except (KeyError, TypeError, IndexError, ValueError):
+        raise CallError("refused", "the server gives no top_logprobs, from which choices could be weighed") from None
+    mass = dict.fromkeys(choices, 0.0)
+    for token, logprob in tops:
+        begun = [
+            choice for choice in choices if token and (choice.strip().startswith(token) or token == choice.strip())
+        ]
+        if len(begun) == 1:
+            mass[begun[0]] += math.exp(logprob)
+    if not any(mass.values()):
+        said = ", ".join(repr(token) for token, _ in tops[:3])
+        raise CallError("constraint", f"the answer begins with none of the choices (but with {said})")
+    least = math.exp(min(logprob for _, logprob in tops))
+    return tuple(math.log(max(mass[choice], least)) for choice in choices)
+
+
+def chosen(request: Request, logprobs: Sequence[float], usage: Usage) -> Completion:
+    """A choice by its probability among the choices: the likeliest at temperature 0, else drawn by the request's seed.
+    The answer carries the whole distribution as the alternatives of one token."""
+    assert request.choices is not None
+    total = math.log(math.fsum(math.exp(one - max(logprobs)) for one in logprobs)) + max(logprobs)
+    shares = tuple((choice, one - total) for choice, one in zip(request.choices, logprobs, strict=True))
+    answers = []
+    for index in range(request.n):
+        choice, logprob = max(shares, key=lambda share: share[1])
+        if request.sampling.temperature > 0:
+            rng = random.Random(f"{request.sampling.seed or 0}/{request.repeat}/{index}/{request.messages}")
+            weights = [math.exp(one / request.sampling.temperature) for _, one in shares]
+            choice, logprob = rng.choices(shares, weights)[0]
+        answers.append(Answer(choice, "stop", (TokenLogprob(choice, logprob, shares),)))
+    return Completion(tuple(answers), usage)
