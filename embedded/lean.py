@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,14 @@ class _Rotary(torch.autograd.Function):
         return torch.addcmul(_Rotary._swap(grad * sin), grad, cos), None, None
 
 
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return cast("Tensor", _RMSNorm.apply(x, weight, eps))  # type: ignore[no-untyped-call]
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return cast("Tensor", _Rotary.apply(x, cos, sin))  # type: ignore[no-untyped-call]
+
+
 class _Layer(nn.Module):
     """The weights of one block; query, key and value in one matrix, gate and up in another."""
 
@@ -113,13 +121,17 @@ class LeanLlama(nn.Module):
         hidden = F.embedding(tokens, self.embedding).to(dtype)
         cos, sin = self._rotation(length)
         mask = torch.full((length, length), -1e4).triu(1).to(dtype)
-        for layer in self.layers:
-            hidden = hidden + self._attend(layer, hidden, cos.to(dtype), sin.to(dtype), mask)  # type: ignore[arg-type]
-            normed = _RMSNorm.apply(hidden, layer.norm_inner, shape.eps)
-            gate, up = F.linear(normed, layer.gate_up.to(dtype)).chunk(2, -1)  # type: ignore[operator]
-            hidden = hidden + F.linear(F.silu(gate) * up, layer.down.to(dtype))  # type: ignore[operator]
-        last = _RMSNorm.apply(hidden.reshape(batch * length, shape.width)[chosen], self.norm, shape.eps)
-        return F.linear(last, self.embedding.to(dtype))  # type: ignore[arg-type]
+        for layer in self.blocks:
+            hidden = hidden + self._attend(layer, hidden, cos.to(dtype), sin.to(dtype), mask)
+            normed = _rms_norm(hidden, layer.norm_inner, shape.eps)
+            gate, up = F.linear(normed, layer.gate_up.to(dtype)).chunk(2, -1)
+            hidden = hidden + F.linear(F.silu(gate) * up, layer.down.to(dtype))
+        last = _rms_norm(hidden.reshape(batch * length, shape.width)[chosen], self.norm, shape.eps)
+        return F.linear(last, self.embedding.to(dtype))
+
+    @property
+    def blocks(self) -> list[_Layer]:
+        return cast("list[_Layer]", list(self.layers))
 
     def _rotation(self, length: int) -> tuple[Tensor, Tensor]:
         width = self.shape.head_width
@@ -130,12 +142,12 @@ class LeanLlama(nn.Module):
     def _attend(self, layer: _Layer, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         shape, (batch, length, _) = self.shape, hidden.shape
         heads, kv_heads, width = shape.heads, shape.kv_heads, shape.head_width
-        normed = _RMSNorm.apply(hidden, layer.norm_attention, shape.eps)
-        mixed = F.linear(normed, layer.qkv.to(hidden.dtype))  # type: ignore[arg-type]
+        normed = _rms_norm(hidden, layer.norm_attention, shape.eps)
+        mixed = F.linear(normed, layer.qkv.to(hidden.dtype))
         mixed = mixed.view(batch, length, heads + 2 * kv_heads, width).transpose(1, 2)
-        query, key, value = mixed.split([heads, kv_heads, kv_heads], 1)
+        query, key, value = torch.split(mixed, [heads, kv_heads, kv_heads], 1)
         scale = 1 / math.sqrt(width)
-        query, key = _Rotary.apply(query, cos * scale, sin * scale), _Rotary.apply(key, cos, sin)
+        query, key = _rotate(query, cos * scale, sin * scale), _rotate(key, cos, sin)
         if kv_heads != heads:
             key = key.repeat_interleave(heads // kv_heads, 1)
             value = value.repeat_interleave(heads // kv_heads, 1)
@@ -157,12 +169,12 @@ def to_transformers(lean: LeanLlama, *, pad: int = 0, end: int = 1) -> Any:
         pad_token_id=pad, eos_token_id=end, bos_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    weights = {"model.embed_tokens.weight": lean.embedding, "lm_head.weight": lean.embedding,
+    weights: dict[str, Tensor] = {"model.embed_tokens.weight": lean.embedding, "lm_head.weight": lean.embedding,
                "model.norm.weight": lean.norm}  # fmt: skip
     rows = [count * shape.head_width for count in (shape.heads, shape.kv_heads, shape.kv_heads)]
-    for index, layer in enumerate(lean.layers):
-        query, key, value = layer.qkv.split(rows)  # type: ignore[operator]
-        gate, up = layer.gate_up.chunk(2)  # type: ignore[operator]
+    for index, layer in enumerate(lean.blocks):
+        query, key, value = torch.split(layer.qkv, rows)
+        gate, up = layer.gate_up.chunk(2)
         parts = {
             "self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": value,
             "self_attn.o_proj": layer.out, "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": layer.down,
@@ -172,5 +184,3 @@ def to_transformers(lean: LeanLlama, *, pad: int = 0, end: int = 1) -> Any:
     model.load_state_dict({name: part.detach().clone() for name, part in weights.items()})
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = pad, end
     return model.eval()
-
-

@@ -7,7 +7,8 @@ IT = "{it|the text|this text|the sentence|this sentence|the words|the message}"
 
 CLEAR: dict[str, tuple[str, ...]] = {
     "upper": (
-        "{write|put|print|type|return|convert|change|turn} " + IT
+        "{write|put|print|type|return|convert|change|turn} "
+        + IT
         + " {in|into|to} {uppercase|capital letters|upper case|all caps|capitals}",
         "uppercase " + IT,
         "use {only |}{capital letters|uppercase|capitals} for " + IT,
@@ -65,18 +66,23 @@ CLEAR: dict[str, tuple[str, ...]] = {
         "{take|pick|extract} the word at the {start|beginning}{ of " + IT + "|}",
     ),
     "exclaim": (
-        "{add|put|append|write} {three exclamation marks|3 exclamation marks} {at the end|after " + IT + "|to " + IT
+        "{add|put|append|write} {three exclamation marks|3 exclamation marks} {at the end|after "
+        + IT
+        + "|to "
+        + IT
         + "}",
         "{end|finish|close} " + IT + " with three exclamation marks",
     ),
     "pirate": (
-        "{write|say|rewrite|put|turn|tell} " + IT
+        "{write|say|rewrite|put|turn|tell} "
+        + IT
         + " {like a pirate|in pirate style|in the style of a pirate|as a pirate would|in pirate language}",
         "{talk|speak|answer} like a pirate",
         "{translate|convert} " + IT + " {to|into} pirate {language|style|talk}",
     ),
     "polite": (
-        "{write|say|rewrite|put|make|turn} " + IT
+        "{write|say|rewrite|put|make|turn} "
+        + IT
         + " {politely|polite|in a polite way|in polite style|with polite words}",
         "{be polite when you repeat|use a polite tone for|give a polite version of|write a polite form of} " + IT,
     ),
@@ -88,7 +94,8 @@ CLEAR: dict[str, tuple[str, ...]] = {
         "what is the sentiment{ of " + IT + "|}?",
     ),
     "nothe": (
-        "{remove|delete|drop|leave out|take out|erase} {the word the|every the|each the|all words the}{ from " + IT
+        "{remove|delete|drop|leave out|take out|erase} {the word the|every the|each the|all words the}{ from "
+        + IT
         + "|}",
         "{write|print|return|copy} " + IT + " without {the word the|any the}",
     ),

@@ -156,9 +156,7 @@ def _draw_source(rng: Random, split: Split) -> Instruction:
     )
 
 
-def mutation_example(
-    rng: Random, kind: str, *, split: Split = "train", source: Instruction | None = None
-) -> Example:
+def mutation_example(rng: Random, kind: str, *, split: Split = "train", source: Instruction | None = None) -> Example:
     """An instruction and the request to change it; a thinking style may stand before the request."""
     old = source or _draw_source(rng, split)
     if kind == "shorter" and not old.extras and not source and _chance(rng, 0.7):
@@ -257,9 +255,7 @@ def judge_example(rng: Random, *, split: Split = "train", reserved: bool = False
 
 def _ambiguous(task: str, text: str, result: str) -> bool:
     """Whether nothing has changed or another transform gives the same result, so that nobody could tell which."""
-    return result == text or any(
-        apply(other, text) == result for other in TRANSFORMS if other not in (task, "replace")
-    )
+    return result == text or any(apply(other, text) == result for other in TRANSFORMS if other not in (task, "replace"))
 
 
 def recover_example(rng: Random, *, reserved: bool = False, task: str | None = None) -> Example:

@@ -1,4 +1,4 @@
-"""The built-in tasks: reserved texts with the right results, and a poor first instruction. `python -m embedded.tasks`."""
+"""The built-in tasks: reserved texts with the right results, and a poor first instruction to start from."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def rows(task: BuiltinTask, seed: int, count: int = ROWS) -> list[dict[str, str]
         found.setdefault(text, gold)
         if len(found) == count:
             break
-    return [{"id": f"{task.name}-{at:03d}", "input": text, "gold": gold} for at, (text, gold) in enumerate(found.items())]
+    return [
+        {"id": f"{task.name}-{at:03d}", "input": text, "gold": gold} for at, (text, gold) in enumerate(found.items())
+    ]
 
 
 def card(task: BuiltinTask) -> dict[str, Any]:

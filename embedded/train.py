@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ class Plan:
     """The settings of a run. tokens: how many in all. steady: the share of them before the rate goes down."""
 
     seed: int = 1
-    tokens: int = 30_000_000
+    tokens: int = 36_000_000
     rate: float = 4e-3
     warmup: int = 300_000
-    steady: float = 0.5
+    steady: float = 0.3
     batch_tokens: int = 4096
     shard_examples: int = 20_000
     weight_decay: float = 0.02
@@ -128,17 +129,36 @@ def export(run: Run, folder: Path, fast: PreTrainedTokenizerFast) -> None:
     fast.save_pretrained(folder)
 
 
-def train(folder: Path, plan: Plan, *, log_every: float = 20, save_every: float = 120) -> Run:
-    """Train in a folder, from its checkpoint where there is one (its plan counts then). Exports at each checkpoint."""
+def stream(run: Run, fast: PreTrainedTokenizerFast) -> Iterator[data.Batch]:
+    """The batches from where a run stands; its position moves on with each."""
+    plan, progress = run.plan, run.progress
+    while progress.tokens < plan.tokens:
+        shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples)
+        for number, batch in enumerate(data.batches(shard, plan.seed, progress.shard, plan.batch_tokens)):
+            if number < progress.batch:
+                continue
+            progress.batch = number + 1
+            yield batch
+            if progress.tokens >= plan.tokens:
+                return
+        progress.shard, progress.batch = progress.shard + 1, 0
+
+
+def train(
+    folder: Path, plan: Plan, *, log_every: float = 20, save_every: float = 120, until_step: int | None = None
+) -> Run:
+    """Train in a folder, from its checkpoint where there is one (its plan counts then). Exports at each checkpoint.
+
+    until_step: stop there, with a checkpoint, as if interrupted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fast = load_or_train_tokenizer(folder / "tokenizer", plan.seed)
     checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        run = Run.load(checkpoint)
-    else:
-        run = Run.start(plan, Shape(vocabulary=(len(fast) + 7) // 8 * 8))
-    print(json.dumps({"parameters": sum(p.numel() for p in run.model.parameters())} | asdict(run.plan)), flush=True)
-    progress, plan = run.progress, run.plan
+    shape = Shape(vocabulary=(len(fast) + 7) // 8 * 8)
+    run = Run.load(checkpoint) if checkpoint.exists() else Run.start(plan, shape)
+    parameters = sum(p.numel() for p in run.model.parameters())
+    print(json.dumps({"parameters": parameters} | asdict(run.plan)), flush=True)
+    progress = run.progress
     begun = (time.monotonic() - progress.wall, time.process_time() - progress.cpu)
     logged = saved = time.monotonic()
     losses: list[float] = []
@@ -148,24 +168,18 @@ def train(folder: Path, plan: Plan, *, log_every: float = 20, save_every: float 
         export(run, folder / "export", fast)
         (folder / "progress.json").write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
 
-    while progress.tokens < plan.tokens:
-        shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples)
-        for number, batch in enumerate(data.batches(shard, plan.seed, progress.shard, plan.batch_tokens)):
-            if number < progress.batch:
-                continue
-            losses.append(run.step(batch))
-            now, progress.batch = time.monotonic(), number + 1
-            progress.wall, progress.cpu = now - begun[0], time.process_time() - begun[1]
-            if now - logged > log_every:
-                _log(run, sum(losses) / len(losses))
-                logged, losses = now, []
-            if now - saved > save_every:
-                keep()
-                saved = time.monotonic()
-            if progress.tokens >= plan.tokens:
-                break
-        else:
-            progress.shard, progress.batch = progress.shard + 1, 0
+    for batch in stream(run, fast):
+        losses.append(run.step(batch))
+        now = time.monotonic()
+        progress.wall, progress.cpu = now - begun[0], time.process_time() - begun[1]
+        if now - logged > log_every:
+            _log(run, sum(losses) / len(losses))
+            logged, losses = now, []
+        if now - saved > save_every:
+            keep()
+            saved = time.monotonic()
+        if progress.step == until_step:
+            break
     _log(run, sum(losses) / max(1, len(losses)))
     keep()
     return run
@@ -182,7 +196,7 @@ def _log(run: Run, loss: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; continued where it has a checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run, continued if begun")
     parser.add_argument("--seed", type=int, default=Plan().seed)
     parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens in all")
     parser.add_argument("--rate", type=float, default=Plan().rate, help="the steady learning rate")

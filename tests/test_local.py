@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from promptmill.errors import ModelError, PromptmillError
-from promptmill.model.chat import CallError, Completion, Request, Sampling, ScoreRequest
+from promptmill.model.chat import CallError, Completion, Sampling, ScoreRequest
 from promptmill.model.local import LocalBackend, choose, log_shares
 from promptmill.model.local_decode import Engine, Row, Sampler
 from promptmill.model.local_work import Draws
-from tests.tiny import TEXTS, tiny_model
+from tests.tiny import ask, direct, generated, question, questions, reference, texts_of, tiny_model
 
 FOLDED = ["llama", "qwen2", "qwen3", "gemma", "smollm3", "granite", "olmo2"]
 SPREAD = ["gpt2", "mistral", "gemma2", "gemma3_text"]  # mistral: with a sliding window shorter than the prompts
@@ -30,8 +26,6 @@ CHANGES: dict[str, dict[str, Any]] = {
                    "shared_expert_intermediate_size": 16, "linear_num_value_heads": 2, "linear_num_key_heads": 2,
                    "linear_key_head_dim": 12, "linear_value_head_dim": 12},
 }  # fmt: skip
-WORDS = " ".join(TEXTS).split()
-SYSTEM = "answer yes or no , please : " + " ".join(WORDS[:20])
 
 
 @pytest.fixture(scope="module")
@@ -42,48 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def backend(folder: Path) -> LocalBackend:
     return LocalBackend(str(folder), device="cpu", batch_size=8)
-
-
-def question(text: str, **changes: Any) -> Request:
-    sampling = {key: changes.pop(key) for key in list(changes) if key in Sampling.__dataclass_fields__}
-    return Request((("system", SYSTEM), ("user", text)), Sampling(**{"max_tokens": 16, **sampling}), **changes)
-
-
-def questions(count: int, **changes: Any) -> list[Request]:
-    rng = random.Random(5)
-    return [question(" ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 30))), **changes) for _ in range(count)]
-
-
-def ask(backend: LocalBackend, requests: Sequence[Any]) -> list[Any]:
-    """All at once; a CallError is given back in its place."""
-
-    async def run() -> list[Any]:
-        await backend.open()
-        try:
-            calls = [backend.score(r) if isinstance(r, ScoreRequest) else backend.complete(r) for r in requests]
-            return await asyncio.gather(*calls, return_exceptions=True)
-        finally:
-            await backend.close()
-
-    return asyncio.run(run())
-
-
-def texts_of(completions: Sequence[Completion]) -> list[list[str]]:
-    return [[answer.text for answer in completion.answers] for completion in completions]
-
-
-def reference(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def generated(model: Any, ids: Sequence[int], new: int) -> list[int]:
-    """New tokens by transformers' greedy generate, one prompt at a time."""
-    ids_1_T = torch.tensor([list(ids)])
-    mask = torch.ones_like(ids_1_T)
-    out = model.generate(ids_1_T, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=0)
-    return [int(token) for token in out[0, len(ids) :]]
 
 
 @pytest.mark.parametrize("kind", [*FOLDED, *SPREAD, *PLAIN])
@@ -104,8 +56,10 @@ def test_greedy_batches_with_shared_prefixes_say_what_generate_says(kind: str, t
         assert (answer.usage.prompt, answer.usage.completion) == (len(ids), len(new))
 
 
-def test_a_batch_says_what_single_calls_say_with_and_without_a_shared_prefix(folder: Path) -> None:
-    requests = questions(20, temperature=1.0, n=3, logprobs=2)
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3_next"])
+def test_a_batch_says_what_single_calls_say_with_and_without_a_shared_prefix(kind: str, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, kind, **CHANGES.get(kind, {}))
+    requests = questions(6 if kind == "qwen3_next" else 20, temperature=1.0, n=3, logprobs=2)
     together = LocalBackend(str(folder), device="cpu", batch_size=8)
     alone = LocalBackend(str(folder), device="cpu", batch_size=1)
     first = ask(together, requests)
@@ -177,13 +131,6 @@ def test_token_logprobs_are_those_of_a_forward_pass(backend: LocalBackend, folde
     best = logs.topk(3)
     assert [lp for _, lp in tokens[0].top] == pytest.approx(best.values.tolist(), abs=1e-4)
     assert [name for name, _ in tokens[0].top] == [backend.text_of(token) for token in best.indices.tolist()]
-
-
-def direct(backend: LocalBackend, model: Any, prompt: str, answer: str, end: bool = False) -> float:
-    """The log-probability of `answer` after `prompt` by one plain forward pass."""
-    ids, tail = backend.chat.encode(prompt), backend.chat.encode(answer) + ([1] if end else [])
-    logs = model(torch.tensor([ids + tail])).logits[0].log_softmax(-1)
-    return sum(logs[len(ids) - 1 + index, token].item() for index, token in enumerate(tail))
 
 
 def test_scores_are_those_of_a_forward_pass(backend: LocalBackend, folder: Path) -> None:
@@ -314,74 +261,3 @@ def test_closing_fails_what_still_waits(backend: LocalBackend) -> None:
     answers = asyncio.run(run())
     assert all(isinstance(answer, Completion | CallError) for answer in answers)
     assert any(isinstance(answer, CallError) and answer.kind == "local_error" for answer in answers)
-
-
-def lora(folder: Path, base: Path, seed: int, modules: Sequence[str] = ("q_proj", "v_proj", "down_proj")) -> Path:
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=2, lora_alpha=4, target_modules=list(modules), init_lora_weights=False)
-    get_peft_model(reference(base), config).save_pretrained(folder)
-    return folder
-
-
-def test_adapters_change_the_answers_and_add_up(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
-    from peft import PeftModel
-
-    one, two = lora(tmp_path / "one", folder, 1), lora(tmp_path / "two", folder, 2, ("q_proj", "o_proj"))
-    request = ScoreRequest(question("is the sky blue ?").messages, ("yes", "no"))
-    model = reference(folder)
-    for adapters in ([one], [one, two]):
-        adapted = LocalBackend(str(folder), device="cpu", adapters=[str(path) for path in adapters])
-        model = PeftModel.from_pretrained(model, str(adapters[-1])).merge_and_unload()
-        wanted = [direct(adapted, model, adapted.render(request.messages), " " + text) for text in ("yes", "no")]
-        assert ask(adapted, [request])[0].logprobs == pytest.approx(wanted, abs=1e-2)
-        assert ask(backend, [request])[0].logprobs != pytest.approx(wanted, abs=1e-2)
-        assert adapted.fingerprint != backend.fingerprint
-
-
-def error_of(*args: Any, opened: bool = False, **kwargs: Any) -> str:
-    def attempt() -> None:
-        backend = LocalBackend(*args, device="cpu", **kwargs)
-        if opened:
-            ask(backend, [])
-
-    with pytest.raises(ModelError) as caught:
-        attempt()
-    assert isinstance(caught.value, PromptmillError)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_errors_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    other = tiny_model(tmp_path / "other", hidden_size=64, num_attention_heads=4, head_dim=16)
-    foreign = lora(tmp_path / "foreign", other, 1)
-    assert "another model" in error_of(str(folder), adapters=[str(foreign)], opened=True)
-    assert "adapter_config.json" in error_of(str(folder), adapters=[str(tmp_path)])
-    assert "not a folder" in error_of(str(tmp_path / "nowhere"))
-    assert "config.json" in error_of(str(tmp_path))
-    assert "float64" in error_of(str(folder), dtype="float64")
-    assert "batch size" in error_of(str(folder), batch_size=0)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "cannot be reached" in error_of("nobody/no-such-model")
-    assert "Hugging Face name" in error_of("no such model!")
-    (other / "model.safetensors").write_bytes(b"broken")
-    assert "cannot be loaded" in error_of(str(other), opened=True)
-    (other / "model.safetensors").rename(other / "pytorch_model.bin")
-    assert "safetensors" in error_of(str(other))
-
-
-def test_the_fingerprint_is_of_the_contents(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    assert LocalBackend(str(copy), device="cpu").fingerprint == backend.fingerprint
-    assert LocalBackend(str(copy), device="cpu", dtype="bfloat16").fingerprint != backend.fingerprint
-    (copy / "chat_template.jinja").write_text("{{ messages }}")
-    assert LocalBackend(str(copy), device="cpu").fingerprint != backend.fingerprint
-
-
-def test_half_precision_runs(folder: Path) -> None:
-    backend = LocalBackend(str(folder), device="cpu", dtype="bfloat16", batch_size=4)
-    assert all(isinstance(answer, Completion) for answer in ask(backend, questions(6, n=2, temperature=1.0)))

@@ -1,9 +1,15 @@
-"""Small random models with a real tokenizer and chat template, built in a moment and saved as a Hugging Face folder."""
+"""Small random models with a real tokenizer and chat template, built in a moment and saved as a Hugging Face folder;
+questions to put to them, and what transformers itself answers."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from promptmill.model.chat import Completion, Request, Sampling, ScoreRequest
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 # The embedded model's template: answers begin with a space.
@@ -70,3 +76,62 @@ def tiny_model(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+WORDS = " ".join(TEXTS).split()
+SYSTEM = "answer yes or no , please : " + " ".join(WORDS[:20])
+
+
+def question(text: str, **changes: Any) -> Request:
+    sampling = {key: changes.pop(key) for key in list(changes) if key in Sampling.__dataclass_fields__}
+    return Request((("system", SYSTEM), ("user", text)), Sampling(**{"max_tokens": 16, **sampling}), **changes)
+
+
+def questions(count: int, **changes: Any) -> list[Request]:
+    rng = random.Random(5)
+    return [question(" ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 30))), **changes) for _ in range(count)]
+
+
+def ask(backend: Any, requests: Sequence[Any]) -> list[Any]:
+    """All at once; a CallError is given back in its place."""
+
+    async def run() -> list[Any]:
+        await backend.open()
+        try:
+            calls = [backend.score(r) if isinstance(r, ScoreRequest) else backend.complete(r) for r in requests]
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await backend.close()
+
+    return asyncio.run(run())
+
+
+def texts_of(completions: Sequence[Completion]) -> list[list[str]]:
+    return [[answer.text for answer in completion.answers] for completion in completions]
+
+
+def reference(folder: Path) -> Any:
+    """The model as transformers loads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def direct(backend: Any, model: Any, prompt: str, answer: str, end: bool = False) -> float:
+    """The log-probability of `answer` after `prompt` by one plain forward pass."""
+    import torch
+
+    ids, tail = backend.chat.encode(prompt), backend.chat.encode(answer) + ([1] if end else [])
+    logs = model(torch.tensor([ids + tail])).logits[0].log_softmax(-1)
+    return sum(logs[len(ids) - 1 + index, token].item() for index, token in enumerate(tail))
+
+
+def generated(model: Any, ids: Sequence[int], new: int) -> list[int]:
+    """New tokens by transformers' greedy generate, one prompt at a time."""
+    import torch
+
+    ids_1_T = torch.tensor([list(ids)])
+    mask = torch.ones_like(ids_1_T)
+    out = model.generate(ids_1_T, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=0)
+    return [int(token) for token in out[0, len(ids) :]]

@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, cast
 
 from promptmill.errors import ModelError
 from promptmill.model import local_load
-from promptmill.model.chat import Answer, CallError, Completion, Request, Sampling, ScoreRequest, Scores, Usage
-from promptmill.model.chat import TokenLogprob as Told
+from promptmill.model.chat import (
+    Answer,
+    CallError,
+    Completion,
+    Request,
+    Sampling,
+    ScoreRequest,
+    Scores,
+    TokenLogprob,
+    Usage,
+)
 from promptmill.model.local_batcher import Batcher
 from promptmill.model.local_chat import ChatTokenizer
 from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Result, Token, Work
@@ -82,6 +91,7 @@ class LocalBackend:
             await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
         except BaseException:
             self._worker.shutdown(wait=False)
+            self._worker = None
             raise
         self._batcher = Batcher(self._run, self.batch_size, self._worker)
 
@@ -193,14 +203,14 @@ class LocalBackend:
         for index in range(request.n):
             seed = seed_of(ids, request.sampling.seed, request.repeat, index)
             at = choose(logs, request.sampling.temperature, (seed >> 64) / 2.0**64)
-            noted = (Told(choices[at], logs[at], ranked),) if request.logprobs is not None else None
+            noted = (TokenLogprob(choices[at], logs[at], ranked),) if request.logprobs is not None else None
             answers.append(Answer(choices[at], "stop", noted))
             spent += len(texts[at]) + len(end)
         return Completion(tuple(answers), Usage(len(ids), spent))
 
-    def _told(self, token: Token) -> Told:
+    def _told(self, token: Token) -> TokenLogprob:
         top = tuple((self.text_of(other), logprob) for other, logprob in token.top)
-        return Told(self.text_of(token.id), token.logprob, top)
+        return TokenLogprob(self.text_of(token.id), token.logprob, top)
 
     def _check_fits(self, prompt: int, answer: int) -> None:
         if prompt == 0:

@@ -67,13 +67,9 @@ class ChatTokenizer:
             self._fast.no_padding()
         self.templated = bool(tokenizer.chat_template)
         self.folds_system = self.templated and not self._takes_system()
-        self.leading, self.end = "", tokenizer.eos_token_id
-        if self.templated:
-            asked = self._apply((("user", "question"),))
-            answered = self._apply((("user", "question"), ("assistant", PROBE)), ask=False)
-            self.leading = leading_of(asked, answered)
-            ends = [token for token in self.encode(ending_of(asked, answered).strip()) if token in eos]
-            self.end = ends[0] if ends else self.end
+        self.leading: str
+        self.end: int | None
+        self.leading, self.end = self._edges(eos) if self.templated else ("", tokenizer.eos_token_id)
         self.encode_chat = lru_cache(maxsize=4096)(self._encode_chat)
         self.continuation = lru_cache(maxsize=65536)(self._continuation)
 
@@ -126,6 +122,16 @@ class ChatTokenizer:
     def _apply(self, messages: Sequence[Message], *, ask: bool = True) -> str:
         rows = [{"role": role, "content": text} for role, text in messages]
         return str(self.tokenizer.apply_chat_template(rows, add_generation_prompt=ask, tokenize=False))
+
+    def _edges(self, eos: frozenset[int]) -> tuple[str, int | None]:
+        """`leading` and `end`."""
+        try:
+            asked = self._apply((("user", "question"),))
+            answered = self._apply((("user", "question"), ("assistant", PROBE)), ask=False)
+        except TemplateError:  # a template for other conversations than these: nothing can be told
+            return "", self.tokenizer.eos_token_id
+        ends = [token for token in self.encode(ending_of(asked, answered).strip()) if token in eos]
+        return leading_of(asked, answered), ends[0] if ends else self.tokenizer.eos_token_id
 
     def _takes_system(self) -> bool:
         """Some templates raise at a system message, others leave it out without a word."""

@@ -148,10 +148,10 @@ def context_of(config: Any) -> int:
 
 
 def pick_device(device: str) -> str:
+    if device != "auto":
+        return device  # without importing torch: a run that is answered from the cache never needs it
     import torch
 
-    if device != "auto":
-        return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
