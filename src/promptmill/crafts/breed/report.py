@@ -28,6 +28,8 @@ def verdict(found: Breeding, compared: Comparison | None) -> str:
     gain = f"{compared.gain:+.3f}, 95 % interval {compared.lo:+.3f} to {compared.hi:+.3f}, p = {compared.p:.2g}"
     if compared.verdict == "better":
         return f"improved: {gain} on {compared.n} test examples"
+    if compared.verdict == "worse":
+        return f"no improvement: what was best on dev is worse on {compared.n} test examples: {gain}"
     return f"no improvement shown on {compared.n} test examples: {gain}"
 
 
