@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model in this process, with adapters: `--model local:FOLDER` or `local:org/name`.
+"""Any Hugging Face causal language model in this process, with adapters: `--model FOLDER` or `--model org/name`.
 
 Calls come one by one and are answered in batches (local_batcher, local_plan); prompts that begin alike share the
 computation of that beginning (local_cache); the decoding loop is our own (local_decode).

@@ -60,7 +60,7 @@ def _from_hub(name: str) -> Path:
     if offline:
         raise ModelError(
             f"no model {name!r}: there is no such folder, it is not in the local Hugging Face cache, and "
-            f"{constants.ENDPOINT} cannot be reached; give the path of a model folder"
+            f"{constants.ENDPOINT} cannot be reached; give the path of a model folder, or --base-url for a served model"
         )
     try:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))

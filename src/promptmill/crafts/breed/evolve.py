@@ -100,7 +100,6 @@ class Breeder:
         self._note(generation, population, ids)
         children = await self._children([winner for winner, _ in pairs], generation)
         survivors = [(winner, child or loser) for (winner, loser), child in zip(pairs, children, strict=True)]
-        self.watch("generations", generation, self.config.generations)
         return [unit for pair in survivors for unit in pair] + rest
 
     async def _children(self, parents: Sequence[Unit], generation: int) -> list[Unit | None]:
@@ -197,7 +196,8 @@ class Breeder:
 
     def _answered(self) -> None:
         self._done["search"] += 1
-        self.watch("search", self._done["search"], 0)
+        batch = min(self.config.batch, len(self.train)) * self.ask.repeat
+        self.watch("search", self._done["search"], self.config.generations * self.config.population * batch)
 
     def _note(self, generation: int, population: Sequence[Unit], batch: Sequence[str]) -> None:
         scorer = self.task.scorer
