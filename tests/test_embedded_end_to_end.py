@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 import promptmill as pm
 from tests.crash import PROMPTMILL, promptmill
 
@@ -70,6 +72,19 @@ def test_choices_are_weighed_alike_in_process_and_over_http():
     with serving("--model", "embedded") as url:
         (over_http,) = pm.load_model("embedded", url).complete([request])
     assert inside.text == over_http.text == "positive"
+
+
+def test_text_completions_and_their_scores_are_those_of_the_model():
+    question = (("user", "<|user|> the red cat<|end|><|assistant|>"),)
+    sampling = pm.Sampling(max_tokens=12)
+    with serving("--model", "embedded") as url:
+        model = pm.load_model("embedded", url, api="completions")
+        (answer,) = model.complete([pm.Request(question, sampling, logprobs=0)])
+        (scores,) = model.score([pm.ScoreRequest(question, (answer.text, " no such answer"))])
+    told = sum(token.logprob for token in answer.answers[0].logprobs)
+    assert answer.text
+    assert scores.logprobs[0] == pytest.approx(told, abs=0.05)
+    assert scores.logprobs[0] > scores.logprobs[1]
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from promptmill.prompt import Message
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How an answer is drawn. temperature 0 is greedy; `max_tokens` counts new tokens; `seed` is a wish to a server and
-    a promise of the local models (same seed and request, same answer)."""
+    a promise of the local models (same seed and request, same answer; None draws as 0 does)."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -65,7 +66,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One sampled answer. finish: "stop" (ended by itself or by a stop text) or "length" (cut at max_tokens)."""
+    """One sampled answer. finish: "stop" (ended by itself or by a stop text) or "length" (cut at max_tokens).
+
+    logprobs: the tokens of the answer; for an answer from choices one entry, the choice with its share among them.
+    """
 
     text: str
     finish: str = "stop"
@@ -105,7 +109,7 @@ class Scores:
 class Failure:
     """A call that got no answer, with the reason. It is never a score of zero.
 
-    kind: rate_limit, server_error, timeout, connection, bad_response, refused, constraint, …
+    kind: rate_limit, server_error, timeout, connection, bad_response, refused, constraint, local_error.
     """
 
     kind: str
@@ -119,3 +123,8 @@ class CallError(Exception):
     def __init__(self, kind: str, detail: str, *, retryable: bool = False, retry_after: float | None = None):
         super().__init__(f"{kind}: {detail}")
         self.kind, self.detail, self.retryable, self.retry_after = kind, detail, retryable, retry_after
+
+
+def plain_text(messages: Sequence[Message]) -> str:
+    """A conversation for a model without a chat template (a base model): the texts, an empty line after each."""
+    return "".join(f"{text}\n\n" for _, text in messages)

@@ -28,6 +28,7 @@ from promptmill.model.wire import (
     read_usage,
     score_payload,
 )
+from promptmill.model.wire_text import read_text, read_text_scores, text_payload, text_score_payload
 from promptmill.prompt import Message
 
 RETRYABLE = {408: "timeout", 409: "server_error", 425: "server_error", 429: "rate_limit"}
@@ -42,6 +43,7 @@ class EndpointBackend:
 
     base_url:    up to and including the version, such as http://localhost:8000/v1.
     api_key_env: name of the environment variable that holds the key; the key itself is never stored.
+    api:         "chat", or "completions" for base models: the prompt as text, without a chat template.
     dialect:     "auto" asks the server; "vllm" sends vLLM's extra fields; "openai" only what OpenAI documents.
     timeout:     seconds for one attempt of one call.
     extra_body:  fields added to each request as they are.
@@ -55,6 +57,7 @@ class EndpointBackend:
         api_key_env: str = "OPENAI_API_KEY",
         concurrency: int = 64,
         timeout: float = 120.0,
+        api: str = "chat",
         dialect: str = "auto",
         extra_body: Mapping[str, Any] | None = None,
     ):
@@ -62,9 +65,9 @@ class EndpointBackend:
         if url.scheme not in ("http", "https") or not url.netloc:
             raise ModelError(f"--base-url {base_url!r} is not an http(s) address such as http://localhost:8000/v1")
         self.name, self.base_url = model, base_url.rstrip("/")
-        self.fingerprint = json.dumps(["endpoint", self.base_url, model, dict(extra_body or {})], sort_keys=True)
+        self.fingerprint = json.dumps(["endpoint", self.base_url, model, api, dict(extra_body or {})], sort_keys=True)
         self.server, self.concurrency, self.timeout = self.base_url, concurrency, timeout
-        self.dialect, self.extra_body = dialect, dict(extra_body or {})
+        self.api, self.dialect, self.extra_body = api, dialect, dict(extra_body or {})
         self._key_name, self._key = api_key_env, os.environ.get(api_key_env, "")
         self._session: aiohttp.ClientSession | None = None
         self._served: list[str] = []
@@ -94,29 +97,39 @@ class EndpointBackend:
     async def complete(self, request: Request) -> Completion:
         if request.choices is not None and request.logprobs is not None:
             return await self._weigh(request, request.choices)
-        payload = chat_payload(self.name, request, vllm=self.dialect == "vllm") | self.extra_body
-        return read_completion(await self._post("/chat/completions", payload), request)
+        vllm = self.dialect == "vllm"
+        if self.api == "completions":
+            return read_text(await self._post("/completions", text_payload(self.name, request, vllm=vllm)), request)
+        return read_completion(
+            await self._post("/chat/completions", chat_payload(self.name, request, vllm=vllm)), request
+        )
 
     async def score(self, request: ScoreRequest) -> Scores:
-        """By vLLM's `prompt_logprobs`, one call for each continuation; other servers cannot score given text."""
+        """One call for each continuation: by vLLM's `prompt_logprobs` in a chat, by echoed logprobs in text."""
+        if self.api == "completions":
+            payloads = [text_score_payload(self.name, request, text) for text in request.continuations]
+            return read_text_scores(await self._post_all("/completions", payloads), request)
         if self.dialect != "vllm":
             raise ModelError(
-                f"{self.name} at {self.base_url} cannot score given texts (no prompt_logprobs); "
-                "use vLLM, promptmill serve or a local model"
+                f"{self.name} at {self.base_url} cannot score given texts in a chat (no prompt_logprobs); "
+                "use vLLM, promptmill serve, a local model, or model.api=completions"
             )
-        calls = [self._post("/chat/completions", score_payload(self.name, request, c)) for c in request.continuations]
-        return read_scores(await asyncio.gather(*calls), request)
+        payloads = [score_payload(self.name, request, text) for text in request.continuations]
+        return read_scores(await self._post_all("/chat/completions", payloads), request)
+
+    async def _post_all(self, path: str, payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(self._post(path, payload) for payload in payloads)))
 
     async def _weigh(self, request: Request, choices: tuple[str, ...]) -> Completion:
         """The choices as a distribution: exact where given texts can be scored, else by the first token."""
-        if self.dialect == "vllm":
+        if self.dialect == "vllm" or self.api == "completions":
             scores = await self.score(ScoreRequest(request.messages, choices, request.prefix))
             return chosen(request, scores.logprobs, scores.usage)
         if request.prefix:
             raise CallError(
                 "refused", "this server cannot continue a given beginning, so choices cannot be weighed after it"
             )
-        data = await self._post("/chat/completions", first_token_payload(self.name, request) | self.extra_body)
+        data = await self._post("/chat/completions", first_token_payload(self.name, request))
         return chosen(request, read_choice_logprobs(data, choices), read_usage(data))
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
@@ -125,7 +138,7 @@ class EndpointBackend:
 
     async def _post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         assert self._session is not None, "open() first"
-        body = json.dumps(payload, ensure_ascii=False).encode()
+        body = json.dumps({**payload, **self.extra_body}, ensure_ascii=False).encode()
         try:
             async with self._session.post(
                 self.base_url + path, data=body, proxy=self._proxy, allow_redirects=False

@@ -24,6 +24,7 @@ class ModelConfig(Strict):
     )
     base_url: str | None = Field(None, description="an OpenAI-compatible server, such as http://localhost:8000/v1")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the server's key")
+    api: Literal["chat", "completions"] = Field("chat", description="completions: base models, no chat template")
     dialect: Literal["auto", "openai", "vllm"] = Field("auto", description="which extra fields the server takes")
     concurrency: int = Field(64, ge=1, description="calls in flight at most, on a server")
     timeout: float = Field(120.0, gt=0, description="seconds for one attempt of a call to a server")
@@ -48,6 +49,7 @@ def open_backend(config: ModelConfig) -> Backend:
             api_key_env=config.api_key_env,
             concurrency=config.concurrency,
             timeout=config.timeout,
+            api=config.api,
             dialect=config.dialect,
             extra_body=config.extra_body,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from promptmill.model.chat import CallError
+from promptmill.model.chat import CallError, plain_text
 from promptmill.prompt import Message
 
 PROBE = "answer"
@@ -44,11 +44,6 @@ def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
         else:
             rest[at] = ("user", f"{system}\n\n{rest[at][1]}")
     return tuple(rest)
-
-
-def plain_text(messages: Sequence[Message]) -> str:
-    """A conversation for a model without a chat template (a base model): the texts, an empty line after each."""
-    return "".join(f"{text}\n\n" for _, text in messages)
 
 
 class ChatTokenizer:

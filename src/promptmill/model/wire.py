@@ -17,13 +17,26 @@ CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
 def chat_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
     """The body of POST /chat/completions."""
-    sampling = request.sampling
     payload: dict[str, Any] = {
         "model": model,
         "messages": _messages(request.messages, request.prefix, continues=vllm),
-        "temperature": sampling.temperature,
-        "max_tokens": sampling.max_tokens,
+        **sampling_payload(request),
     }
+    if request.logprobs is not None:
+        payload |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.response_format is not None:
+        payload["response_format"] = request.response_format
+    if request.choices is not None:
+        payload |= _constrained(request.choices, vllm)
+    if vllm and request.prefix:
+        payload |= CONTINUE
+    return payload
+
+
+def sampling_payload(request: Request) -> dict[str, Any]:
+    """How answers are drawn, in the fields that chat and text completions share; defaults are not sent."""
+    sampling = request.sampling
+    payload: dict[str, Any] = {"temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
     if sampling.top_p < 1:
         payload["top_p"] = sampling.top_p
     if sampling.stop:
@@ -33,14 +46,6 @@ def chat_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
         payload["seed"] = sampling.seed + request.repeat
     if request.n > 1:
         payload["n"] = request.n
-    if request.logprobs is not None:
-        payload |= {"logprobs": True, "top_logprobs": request.logprobs}
-    if request.response_format is not None:
-        payload["response_format"] = request.response_format
-    if request.choices is not None:
-        payload |= _constrained(request.choices, vllm)
-    if vllm and request.prefix:
-        payload |= CONTINUE
     return payload
 
 
@@ -90,13 +95,13 @@ def _answer(row: dict[str, Any], request: Request) -> Answer:
         refusal = row["message"].get("refusal")
         raise CallError("refused", f"no answer, finish_reason {finish}" + (f": {refusal}" if refusal else ""))
     if request.choices is not None:
-        text = _chosen(text, request.choices)
+        text = choice_of(text, request.choices)
     elif request.prefix and text.startswith(request.prefix):
         text = text[len(request.prefix) :]  # asked to begin with it, the model did: the completion is what follows
     return Answer(text, finish, _logprobs(row.get("logprobs")))
 
 
-def _chosen(text: str, choices: Sequence[str]) -> str:
+def choice_of(text: str, choices: Sequence[str]) -> str:
     """The choice that an answer makes, given bare or as {"answer": …}."""
     said = text.strip()
     if said.startswith("{"):

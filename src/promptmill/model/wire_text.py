@@ -1,0 +1,95 @@
+"""The older text completions (POST /completions), for base models on servers: the prompt is text, no chat template.
+
+Pure functions, in pairs with those of wire.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from promptmill.model.chat import (
+    Answer,
+    CallError,
+    Completion,
+    Request,
+    ScoreRequest,
+    Scores,
+    TokenLogprob,
+    Usage,
+    plain_text,
+)
+from promptmill.model.wire import choice_of, read_usage, sampling_payload
+
+
+def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
+    """The body of POST /completions. CallError "refused" for what text completions cannot do."""
+    payload = {"model": model, "prompt": plain_text(request.messages) + request.prefix} | sampling_payload(request)
+    if request.logprobs is not None:
+        payload["logprobs"] = request.logprobs
+    if request.choices is not None:
+        if not vllm:
+            raise CallError("refused", "text completions of this server cannot be held to choices; use api: chat")
+        payload["structured_outputs"] = {"choice": list(request.choices)}
+    return payload
+
+
+def read_text(data: dict[str, Any], request: Request) -> Completion:
+    """The answers in a text completion; errors as in wire.read_completion."""
+    try:
+        answers = tuple(_answer(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
+        usage = read_usage(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CallError("bad_response", f"not a text completion ({error!r})", retryable=True) from None
+    if len(answers) < request.n:
+        raise CallError("bad_response", f"{len(answers)} answers, {request.n} asked", retryable=not answers)
+    return Completion(answers, usage)
+
+
+def _answer(row: dict[str, Any], request: Request) -> Answer:
+    text = row["text"]
+    if not isinstance(text, str):
+        raise TypeError("no text")
+    if request.choices is not None:
+        text = choice_of(text, request.choices)
+    return Answer(text, str(row.get("finish_reason") or "stop"), _logprobs(row.get("logprobs")))
+
+
+def _logprobs(data: dict[str, Any] | None) -> tuple[TokenLogprob, ...] | None:
+    if not data or not data.get("tokens"):
+        return None
+    tops = data.get("top_logprobs") or [None] * len(data["tokens"])
+    return tuple(
+        TokenLogprob(token, float(logprob), tuple((name, float(value)) for name, value in (top or {}).items()))
+        for token, logprob, top in zip(data["tokens"], data["token_logprobs"], tops, strict=True)
+        if logprob is not None
+    )
+
+
+def text_score_payload(model: str, request: ScoreRequest, continuation: str) -> dict[str, Any]:
+    """Ask for the log-probabilities of a text that ends in `continuation`: an echo with one token after it, since some
+    servers generate at least one."""
+    prompt = plain_text(request.messages) + request.prefix + continuation
+    return {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 0}
+
+
+def read_text_scores(answers: Sequence[dict[str, Any]], request: ScoreRequest) -> Scores:
+    """Sum the log-probabilities of the tokens that lie in each continuation, by their text offsets."""
+    start = len(plain_text(request.messages) + request.prefix)
+    sums, counts, prompt = [], [], 0
+    for data, continuation in zip(answers, request.continuations, strict=True):
+        try:
+            rows = data["choices"][0]["logprobs"]
+            tokens = zip(rows["text_offset"], rows["tokens"], rows["token_logprobs"], strict=True)
+            # A token that straddles the border belongs to the continuation that it begins.
+            within = [
+                float(logprob)
+                for offset, token, logprob in tokens
+                if logprob is not None and offset + len(token) > start and offset < start + len(continuation)
+            ]
+            prompt += read_usage(data).prompt
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise CallError("refused", f"the server gives no echoed logprobs to score with ({error!r})") from None
+        sums.append(sum(within))
+        counts.append(len(within))
+    return Scores(tuple(sums), tuple(counts), Usage(prompt, 0))
