@@ -13,9 +13,9 @@ import torch
 from scipy.stats import chisquare
 
 from promptmill.model.chat import CallError, Completion, Sampling, ScoreRequest
-from promptmill.model.local import LocalBackend, choose, log_shares
-from promptmill.model.local_decode import Engine, Row, Sampler
-from promptmill.model.local_work import Draws
+from promptmill.model.local.backend import LocalBackend, choose, log_shares
+from promptmill.model.local.decode import Engine, Row, Sampler
+from promptmill.model.local.work import Draws
 from tests.tiny import ask, direct, generated, question, questions, reference, texts_of, tiny_model
 
 FOLDED = ["llama", "qwen2", "qwen3", "gemma", "smollm3", "granite", "olmo2"]
@@ -75,12 +75,12 @@ def test_a_batch_says_what_single_calls_say_with_and_without_a_shared_prefix(kin
 
 
 def test_slices_of_a_long_prefill_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptmill.model import local_folded
+    from promptmill.model.local import folded
 
     whole = texts_of(ask(LocalBackend(str(folder), device="cpu", batch_size=8), questions(10)))
-    monkeypatch.setattr(local_folded, "SCORES", 64)
-    monkeypatch.setattr(local_folded, "CPU_SCORES", 64)
-    monkeypatch.setattr(local_folded, "SLACK", 1)
+    monkeypatch.setattr(folded, "SCORES", 64)
+    monkeypatch.setattr(folded, "CPU_SCORES", 64)
+    monkeypatch.setattr(folded, "SLACK", 1)
     assert texts_of(ask(LocalBackend(str(folder), device="cpu", batch_size=8), questions(10))) == whole
 
 

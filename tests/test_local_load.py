@@ -124,7 +124,7 @@ def test_a_backend_that_is_not_opened_does_not_import_torch(folder: Path) -> Non
 
 
 def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptmill.model import local_load
+    from promptmill.model.local import load
 
-    monkeypatch.setattr(local_load, "find_spec", lambda name: None)
+    monkeypatch.setattr(load, "find_spec", lambda name: None)
     assert "pip install 'promptmill[local]'" in error_of(str(folder))

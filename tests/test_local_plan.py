@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from promptmill.model.chat import CallError
-from promptmill.model.local_chat import ChatTokenizer, ending_of, fold_system, leading_of, plain_text
-from promptmill.model.local_plan import key_of, next_batch, shared
+from promptmill.model.local.chat import ChatTokenizer, ending_of, fold_system, leading_of, plain_text
+from promptmill.model.local.plan import key_of, next_batch, shared
 from tests.tiny import TEMPLATE, tiny_tokenizer
 
 CHATML = (

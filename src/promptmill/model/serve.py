@@ -20,7 +20,7 @@ from aiohttp import web
 from promptmill.errors import ModelError, PromptmillError
 from promptmill.model.backend import Backend
 from promptmill.model.chat import Answer, CallError, Completion, Sampling, TokenLogprob, Usage
-from promptmill.model.local_work import Rated
+from promptmill.model.local.work import Rated
 from promptmill.model.serve_wire import (
     ChatCall,
     Refused,

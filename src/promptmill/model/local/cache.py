@@ -2,7 +2,7 @@
 
 Two ways, chosen by what the model is, never by what fails:
 
-- `Folded` (local_folded.py), for plain full attention: the prefix stays at batch size 1 and is not expanded.
+- `Folded` (folded.py), for plain full attention: the prefix stays at batch size 1 and is not expanded.
 - `Spread` (here), for the rest: the prefix's keys are copied into an ordinary cache, each row's at its place, so that
   the row's real tokens are contiguous (sliding windows count columns). Models with any other state than keys and values
   of tokens (linear attention, compressed caches) cannot be given a prefix at all: there `can_share` is False.

@@ -3,7 +3,7 @@
 The prefix's keys and values stay at batch size 1. Every row attends to them in one matrix product for the whole batch,
 and to its own suffix apart; one softmax goes over both. The same sum as ordinary attention in another order. Prefix
 sharing after Hydragen (Juravsky et al. 2024, arXiv 2402.05099); here the scores are joined before the softmax, so that
-nothing needs rescaling. Shape letters as in local_cache.
+nothing needs rescaling. Shape letters as in cache.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from promptmill.errors import ModelError
-from promptmill.model.local_cache import Prefix, Spread, accepts, left_padded
+from promptmill.model.local.cache import Prefix, Spread, accepts, left_padded
 
 FOLDED = "promptmill_folded"
 # Model types whose attention is softmax(q k^T * scaling) v over all tokens before, and that hand the attention function

@@ -1,6 +1,6 @@
 """The decoding loop: answers drawn, or given continuations rated, for a batch whose prompts begin alike.
 
-Shape letters as in local_cache: B rows, T new tokens, V vocabulary. Plain torch and a tokenizer; no event loop here.
+Shape letters as in cache.py: B rows, T new tokens, V vocabulary. Plain torch and a tokenizer; no event loop here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptmill.model.local_cache import Prefix, State, can_share
-from promptmill.model.local_folded import compute_prefix, new_state
-from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Token
+from promptmill.model.local.cache import Prefix, State, can_share
+from promptmill.model.local.folded import compute_prefix, new_state
+from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Token
 
 COMPACT = 0.75  # finished rows leave when at most this share of the batch is still going
 LEAST_SHARED = 8  # tokens: a shorter common beginning is not worth its own forward pass

@@ -1,7 +1,7 @@
 """Any Hugging Face causal language model in this process, with adapters: `--model FOLDER` or `--model org/name`.
 
-Calls come one by one and are answered in batches (local_batcher, local_plan); prompts that begin alike share the
-computation of that beginning (local_cache); the decoding loop is our own (local_decode).
+Calls come one by one and are answered in batches (batcher, plan); prompts that begin alike share the
+computation of that beginning (cache, folded); the decoding loop is our own (decode).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 from promptmill.errors import ModelError
-from promptmill.model import local_load
 from promptmill.model.chat import (
     Answer,
     CallError,
@@ -26,13 +25,14 @@ from promptmill.model.chat import (
     TokenLogprob,
     Usage,
 )
-from promptmill.model.local_batcher import Batcher
-from promptmill.model.local_chat import ChatTokenizer
-from promptmill.model.local_work import Drawn, Draws, Rated, Rates, Result, Token, Work
+from promptmill.model.local import load
+from promptmill.model.local.batcher import Batcher
+from promptmill.model.local.chat import ChatTokenizer
+from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Result, Token, Work
 from promptmill.prompt import Message
 
 if TYPE_CHECKING:
-    from promptmill.model.local_decode import Engine
+    from promptmill.model.local.decode import Engine
 
 
 class LocalBackend:
@@ -61,19 +61,19 @@ class LocalBackend:
         max_context: int | None = None,
         threads: int | None = None,
     ):
-        local_load.need_extra()
+        load.need_extra()
         if batch_size < 1:
             raise ModelError(f"the batch size must be at least 1, not {batch_size}")
         self.name = path_or_name.rstrip("/").rpartition("/")[2] if path_or_name.count("/") != 1 else path_or_name
-        self.folder = local_load.resolve(path_or_name)
-        self.adapters = tuple(local_load.check_adapter(path) for path in adapters)
-        self.device = local_load.pick_device(device)
-        self.dtype = local_load.pick_dtype(dtype, self.device)
+        self.folder = load.resolve(path_or_name)
+        self.adapters = tuple(load.check_adapter(path) for path in adapters)
+        self.device = load.pick_device(device)
+        self.dtype = load.pick_dtype(dtype, self.device)
         self.four_bit = load_in_4bit
-        self.fingerprint = local_load.fingerprint(self.folder, self.adapters, self.dtype, load_in_4bit)
+        self.fingerprint = load.fingerprint(self.folder, self.adapters, self.dtype, load_in_4bit)
         self.server, self.batch_size, self.concurrency = self.fingerprint, batch_size, 16 * batch_size
         self._max_context, self._threads = max_context, threads
-        self._eos = local_load.end_tokens(self.folder)
+        self._eos = load.end_tokens(self.folder)
         self._chat: ChatTokenizer | None = None
         self._engine: Engine | None = None
         self._limit = 0
@@ -114,7 +114,7 @@ class LocalBackend:
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Summed log-probability of each continuation as the assistant's answer (after the prefix), the end of the turn
-        not included. The white space that the template puts before answers is added; see local_chat.leading_of."""
+        not included. The white space that the template puts before answers is added; see chat.leading_of."""
         ids, texts = self.chat.continuations(request.messages, request.prefix, request.continuations)
         rated = await self._rate(ids, texts)
         sums = tuple(math.fsum(token.logprob for token in tokens) for tokens in rated)
@@ -154,7 +154,7 @@ class LocalBackend:
     @property
     def chat(self) -> ChatTokenizer:
         if self._chat is None:
-            tokenizer = local_load.load_tokenizer(self.folder)
+            tokenizer = load.load_tokenizer(self.folder)
             if tokenizer.eos_token_id is not None:
                 self._eos |= {tokenizer.eos_token_id}
             self._chat = ChatTokenizer(tokenizer, self._eos)
@@ -229,17 +229,17 @@ class LocalBackend:
         """In the worker thread: torch, the weights, the tokenizer."""
         import torch
 
-        from promptmill.model.local_decode import Engine
-        from promptmill.model.local_folded import prepare
+        from promptmill.model.local.decode import Engine
+        from promptmill.model.local.folded import prepare
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         if self._engine is not None:
             return
-        model = local_load.load_model(self.folder, self.adapters, self.dtype, self.device, self.four_bit)
+        model = load.load_model(self.folder, self.adapters, self.dtype, self.device, self.four_bit)
         prepare(model)
         chat = self.chat
-        own = local_load.context_of(model.config)
+        own = load.context_of(model.config)
         self._limit = min(own, self._max_context or own)
         self._engine = Engine(model, chat.decode, frozenset(self._eos))
 

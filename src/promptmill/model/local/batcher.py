@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from promptmill.model.chat import CallError
-from promptmill.model.local_plan import Batch, key_of, next_batch
-from promptmill.model.local_work import Result, Work
+from promptmill.model.local.plan import Batch, key_of, next_batch
+from promptmill.model.local.work import Result, Work
 
 SETTLE = 0.001  # seconds to wait for more calls while they keep coming and the batch is not full
 SETTLE_TURNS = 5
