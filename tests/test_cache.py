@@ -52,11 +52,20 @@ def test_two_requests_share_a_key_only_if_they_are_equal(a: Request, b: Request)
     assert canonical("f", a) != canonical("g", a)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"prefix": "x"}, {"choices": ("a",)}, {"n": 2}, {"repeat": 1}, {"logprobs": 0},
-     {"response_format": {"type": "text"}}, {"sampling": Sampling(seed=1)}, {"sampling": Sampling(stop=("x",))}, {"messages": (("system", "q"),)}],
-)  # fmt: skip
+CHANGES = (
+    {"prefix": "x"},
+    {"choices": ("a",)},
+    {"n": 2},
+    {"repeat": 1},
+    {"logprobs": 0},
+    {"response_format": {"type": "text"}},
+    {"sampling": Sampling(seed=1)},
+    {"sampling": Sampling(stop=("x",))},
+    {"messages": (("system", "q"),)},
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_whatever_decides_the_answer_is_in_the_key(change: dict):
     plain = Request((("user", "q"),))
     assert key_of(canonical("f", plain)) != key_of(canonical("f", dataclasses.replace(plain, **change)))
