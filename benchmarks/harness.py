@@ -95,7 +95,7 @@ async def harness(url: str, folder: Path, count: int, copies: int = 1):
     from promptmill.store.stage import Stage
 
     task = make_task(count, copies)
-    store = CallStore(folder / "calls.sqlite", "bench")
+    store = CallStore(folder / "calls.sqlite", "bench", shared=False)
     model = Model(EndpointBackend("mock", url, concurrency=IN_FLIGHT), store=store)
     async with model:
         stage = Stage(folder / "answers", answers_schema())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptmill.errors import InputError
 from promptmill.model.cache import CallStore, Record, canonical, decode, encode, key_of
 from promptmill.model.chat import Answer, Completion, Request, Sampling, ScoreRequest, Scores, TokenLogprob, Usage
 
@@ -112,3 +113,17 @@ def test_two_runs_share_a_file_and_each_pays_for_its_own(tmp_path: Path):
 
     assert asyncio.run(pay("a", ["1", "2"])) == (2, 4, 2, 1.0)
     assert asyncio.run(pay("b", ["2", "3"])) == (1, 2, 1, 0.5), "2 was paid for by a already"
+
+
+def test_a_record_that_cannot_be_written_is_told_to_every_waiting_call(tmp_path: Path):
+    async def pay(store: CallStore) -> list[object]:
+        records = [Record(str(i), "task", "m", "{}", Completion((Answer("x"),)), None, 0.0, 1) for i in range(3)]
+        return await asyncio.gather(*(store.put(record) for record in records), return_exceptions=True)
+
+    store = CallStore(tmp_path / "calls.sqlite", "run")
+    store._db.execute("PRAGMA query_only=ON")  # as on a full disk: reading works, writing does not
+    results = asyncio.run(pay(store))
+    assert [type(result) for result in results] == [InputError] * 3
+    assert "calls.sqlite: cannot be written" in str(results[0])
+    store._db.execute("PRAGMA query_only=OFF")
+    assert asyncio.run(pay(store)) == [None] * 3

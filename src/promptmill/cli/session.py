@@ -44,7 +44,7 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
     folder = given["out"] or Path("runs") / f"{craft}-{_file_name(name)}-{digest(identity)}"
     settings = {"model": config.model.model_dump(), "budget": config.budget.model_dump(mode="json")}
     with Run(folder, craft, identity, settings) as run:
-        store = CallStore(given["cache"] or run.calls_path, run.id)
+        store = CallStore(given["cache"] or run.calls_path, run.id, shared=bool(given["cache"]))
         try:
             ledger = Ledger(budget)
             models = [

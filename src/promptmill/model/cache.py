@@ -45,6 +45,9 @@ def key_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
+INSERT = "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A finished call on its way to the file."""
@@ -60,22 +63,28 @@ class Record:
 
 
 class CallStore:
-    """Calls by key. `run` names the run that pays; `path` None keeps the calls in memory only."""
+    """Calls by key. `run` names the run that pays; `path` None keeps the calls in memory only.
 
-    def __init__(self, path: Path | None, run: str = ""):
-        self.run = run
-        self._pending: list[tuple[Any, ...]] = []
-        self._commit: asyncio.Future[None] | None = None
+    shared: others may write to the file meanwhile. Where they cannot, keys that are not known to be there are not
+    looked for in it, which saves a query for every new call.
+    """
+
+    def __init__(self, path: Path | None, run: str = "", *, shared: bool = True):
+        self.path, self.run = path, run
+        self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=60, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA)
+            self._known = None if shared and path else {key for (key,) in self._db.execute("SELECT key FROM calls")}
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path}: cannot be used as a store of calls ({error})") from None
 
     def get(self, key: str) -> tuple[str, str, Usage, float | None] | None:
         """(response JSON, run that paid, usage, cost), or None."""
+        if self._known is not None and key not in self._known:
+            return None
         row = self._db.execute(
             "SELECT response, run, prompt_tokens, completion_tokens, cost FROM calls WHERE key=?", (key,)
         ).fetchone()
@@ -84,31 +93,39 @@ class CallStore:
     async def put(self, record: Record) -> None:
         """Returns when the record is in the file."""
         usage = record.result.usage
-        self._pending.append(
-            (
-                *(record.key, self.run, record.role, record.model, record.request, encode(record.result)),
-                *(usage.prompt, usage.completion, record.cost, record.seconds, record.attempts, time.time()),
-            )
+        row = (
+            *(record.key, self.run, record.role, record.model, record.request, encode(record.result)),
+            *(usage.prompt, usage.completion, record.cost, record.seconds, record.attempts, time.time()),
         )
-        if self._commit is None:
-            loop = asyncio.get_running_loop()
-            self._commit = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if not self._pending:
             loop.call_later(GROUP_SECONDS, self._write_group)
-        await asyncio.shield(self._commit)
+        written: asyncio.Future[None] = loop.create_future()
+        self._pending.append((row, written))
+        await written
 
     def _write_group(self) -> None:
-        rows, self._pending = self._pending, []
-        commit, self._commit = self._commit, None
+        group, self._pending = self._pending, []
+        if not group:
+            return
+        failed: InputError | None = None
         try:
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._db.executemany(INSERT, [row for row, _ in group])
             self._db.execute("COMMIT")
         except sqlite3.Error as error:  # a full disk, say: every waiting call must hear of it
-            if commit and not commit.done():
-                commit.set_exception(error)
-            return
-        if commit and not commit.done():
-            commit.set_result(None)
+            failed = InputError(f"{self.path or 'the record of calls'}: cannot be written ({error})")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        if self._known is not None and failed is None:
+            self._known.update(row[0] for row, _ in group)
+        for _, written in group:
+            if written.done():  # whoever waited has been cancelled; the row is kept all the same
+                continue
+            if failed is None:
+                written.set_result(None)
+            else:
+                written.set_exception(failed)
 
     def put_failure(self, key: str, role: str, model: str, request: str, failure: Failure) -> None:
         """Failures are recorded for people; they are never answered from here, so a continued run tries them again."""

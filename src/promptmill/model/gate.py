@@ -66,6 +66,7 @@ class Model:
         self._seen: set[str] = set()
         self._entered = False
         self._opening: asyncio.Future[None] | None = None
+        self._opened = False
         self._failed_in_a_row = 0
         self._lost: ModelError | None = None  # once the model is known to be unusable nothing more is sent
         self._jitter = random.Random()  # waiting times only: no result depends on it
@@ -91,7 +92,7 @@ class Model:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._entered = False
+        self._entered = self._opened = False
         opening, self._opening = self._opening, None
         if opening is not None:
             await asyncio.wait([opening])
@@ -178,7 +179,8 @@ class Model:
         usage: Usage | None = None
         cost: float | None = None
         try:
-            await self._open_once()
+            if not self._opened:
+                await self._open_once()
             result, cost = await self._with_retries(call)
             usage = None if isinstance(result, Failure) else result.usage
         finally:
@@ -235,6 +237,7 @@ class Model:
         if self._opening is None:
             self._opening = asyncio.ensure_future(self.backend.open())
         await asyncio.shield(self._opening)
+        self._opened = True
 
     def _most(self, request: Request | ScoreRequest) -> Estimate:
         if not self.ledger.budget.bounded:
