@@ -165,6 +165,10 @@ def other_request_cases(rng: Random, n: int) -> Iterator[Case]:
         for _ in range(2 * n):
             example = requests.judge_example(rng, split=split, reserved=True)
             yield Case(f"judge {split}", example, _exact(example.answer))
+    for coarse, name in ((1.0, "coarse faults"), (0.0, "one-word faults")):
+        for _ in range(n):
+            example = requests.judge_example(rng, reserved=True, coarse=coarse)
+            yield Case(f"judge {name}", example, _exact(example.answer))
     for _ in range(2 * n):
         example = requests.recover_example(rng, reserved=True)
         yield Case("recover exact", example, _exact(example.answer))

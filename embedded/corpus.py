@@ -8,7 +8,9 @@ from random import Random
 from embedded import requests, skills
 from embedded.layouts import Example
 
-MIXTURE: dict[str, tuple[float, Callable[[Random], Example]]] = {
+Mixture = dict[str, tuple[float, Callable[[Random], Example]]]
+
+MIXTURE: Mixture = {
     "transform": (40, skills.transform_example),
     "arithmetic": (13, skills.arithmetic_example),
     "style": (4, skills.chat_example),
@@ -27,16 +29,26 @@ MIXTURE: dict[str, tuple[float, Callable[[Random], Example]]] = {
 }
 """How often each skill is drawn. From rewrite on they are requests in the package's own wording."""
 
+FINISH: Mixture = MIXTURE | {
+    "transform": (28, skills.transform_example),
+    "hard_transform": (8, lambda rng: skills.transform_example(rng, rng.choice(("sort", "replace")))),
+    "arithmetic": (6, skills.arithmetic_example),
+    "fact": (7, skills.fact_example),
+    "stricter": (4, lambda rng: requests.mutation_example(rng, "stricter", forget=0.04)),
+    "judge": (16, lambda rng: requests.judge_example(rng, coarse=0.6)),
+}
+"""The mixture at the end of the training: more of what is learned late."""
 
-def draw_example(rng: Random) -> Example:
+
+def draw_example(rng: Random, mixture: Mixture = MIXTURE) -> Example:
     """One example of the corpus."""
-    weights = [weight for weight, _ in MIXTURE.values()]
-    _, skill = rng.choices(list(MIXTURE.values()), weights)[0]
+    weights = [weight for weight, _ in mixture.values()]
+    _, skill = rng.choices(list(mixture.values()), weights)[0]
     return skill(rng)
 
 
-def corpus(seed: int | str, count: int) -> Iterator[Example]:
+def corpus(seed: int | str, count: int, mixture: Mixture = MIXTURE) -> Iterator[Example]:
     """`count` examples, the same for the same seed."""
     rng = Random(str(seed))
     for _ in range(count):
-        yield draw_example(rng)
+        yield draw_example(rng, mixture)

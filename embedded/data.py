@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from embedded.corpus import corpus
+from embedded.corpus import MIXTURE, Mixture, corpus
 from embedded.tokenizer import END, render
 
 
@@ -27,9 +27,9 @@ class Shard:
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
 
-def make_shard(tokenizer: Tokenizer, seed: int, number: int, examples: int) -> Shard:
+def make_shard(tokenizer: Tokenizer, seed: int, number: int, examples: int, mixture: Mixture = MIXTURE) -> Shard:
     """Shard `number` of the endless corpus of a seed; the same arguments give the same shard."""
-    drawn = list(corpus(f"{seed}/train/{number}", examples))
+    drawn = list(corpus(f"{seed}/train/{number}", examples, mixture))
     questions = tokenizer.encode_batch_fast([render(e.messages) for e in drawn], add_special_tokens=False)
     answers = tokenizer.encode_batch_fast([f" {e.answer}{END}" for e in drawn], add_special_tokens=False)
     rows = [question.ids + answer.ids for question, answer in zip(questions, answers, strict=True)]

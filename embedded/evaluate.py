@@ -100,6 +100,7 @@ def summary(rows: dict[str, float], folder: Path, model: Any) -> dict[str, float
         "recover_exact": rows["recover exact"],
         "recover_same_task": rows["recover same task"],
         "judge_accuracy": both("judge"),
+        "judge_coarse_faults": rows["judge coarse faults"],
     }
     return {name: round(value, 4) for name, value in figures.items()} | {
         "params": sum(p.numel() for p in model.parameters()),

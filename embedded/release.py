@@ -45,7 +45,7 @@ else. It is for trying things out, for tests and for teaching, not for work.
 
 Everything it has read was written by the grammar in `embedded/` of the source repository: no other data, no other
 model. One seed ({seed}), {tokens_m:.1f} million tokens ({answer_tokens_m:.1f} million of them answers, which alone
-count for the loss) in {steps:,} steps, one CPU thread, {cpu_min:.0f} CPU minutes ({wall_min:.0f} minutes of wall time).
+count for the loss) in {steps:,} steps, {cpu_min:.0f} CPU minutes on one thread ({wall_min:.0f} minutes of wall time).
 Layers {layers}, width {width}, heads {heads} (key/value {kv_heads}), inner width {inner}, vocabulary {vocabulary}
 (byte-level BPE), tied embeddings, float16 file of {size_mb:.2f} MB.
 
@@ -64,7 +64,8 @@ one training seed. "Unseen phrasings" are wordings of the instructions that are 
 
 - Closed world: words, markers and tasks outside of the grammar mostly fail; so do texts longer than 11 words. Positions
   beyond about {longest} tokens were never trained, though the configuration allows {positions}.
-- Exact for its own kind of prompt only; as a judge of an edit of one word it is often wrong.
+- Exact for its own kind of prompt only; as a judge it often misses a fault in one word. Greedy, it rarely adds the
+  word on form when it improves an instruction, though sampled it does: no single wording of it is the likeliest.
 - That prompts differ in quality is a rule of its world, written into its data, except for the worked chains: the right
   number is in the data without the chain too, and the model just cannot find it at once.
 - English; no knowledge of anything.
@@ -89,7 +90,8 @@ ROWS = {
     "zero_order_task": "an instruction for the described task (taught: about 0.9)",
     "recover_exact": "recover, the very instruction",
     "recover_same_task": "recover, the task",
-    "judge_accuracy": "judge, yes or no",
+    "judge_accuracy": "judge, yes or no, more than half of the faults in one word",
+    "judge_coarse_faults": "judge, yes or no, coarse faults only",
 }
 
 

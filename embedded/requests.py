@@ -111,10 +111,10 @@ def _improved(rng: Random, old: Instruction) -> Instruction:
     return replace(new, plain=False)
 
 
-def _stricter(rng: Random, old: Instruction) -> Instruction:
+def _stricter(rng: Random, old: Instruction, forget: float) -> Instruction:
     """The same with a word on form, now and then forgotten."""
     new = replace(old, role="", plain=False)
-    return new if _chance(rng, 0.12) else new.without("form").plus(extra(rng, "form"))
+    return new if _chance(rng, forget) else new.without("form").plus(extra(rng, "form"))
 
 
 def _shorter(rng: Random, old: Instruction) -> Instruction:
@@ -133,14 +133,14 @@ def _with_method(rng: Random, old: Instruction, mutation_prompt: str) -> Instruc
     return replace(old, role="", plain=False).plus(extra(rng, kind))  # type: ignore[arg-type]
 
 
-def mutate(rng: Random, kind: str, old: Instruction, mutation_prompt: str) -> Instruction:
+def mutate(rng: Random, kind: str, old: Instruction, mutation_prompt: str, forget: float = 0.12) -> Instruction:
     """The world's answer to a mutation prompt of a kind."""
     if kind == "rewrite":
         return _reworded(rng, old)
     if kind == "improve":
         return _improved(rng, old)
     if kind == "stricter":
-        return _stricter(rng, old)
+        return _stricter(rng, old, forget)
     if kind == "shorter":
         return _shorter(rng, old)
     return _with_method(rng, old, mutation_prompt)
@@ -156,13 +156,18 @@ def _draw_source(rng: Random, split: Split) -> Instruction:
     )
 
 
-def mutation_example(rng: Random, kind: str, *, split: Split = "train", source: Instruction | None = None) -> Example:
-    """An instruction and the request to change it; a thinking style may stand before the request."""
+def mutation_example(
+    rng: Random, kind: str, *, split: Split = "train", source: Instruction | None = None, forget: float = 0.12
+) -> Example:
+    """An instruction and the request to change it; a thinking style may stand before the request.
+
+    forget: how often a stricter instruction is not stricter after all.
+    """
     old = source or _draw_source(rng, split)
     if kind == "shorter" and not old.extras and not source and _chance(rng, 0.7):
         old = old.plus(extra(rng, rng.choice(("form", "advice"))))
     prompt = rng.choice(wording()["mutation_prompts"][kind])
-    new = mutate(rng, kind, old, prompt)
+    new = mutate(rng, kind, old, prompt, forget)
     if source is None and _chance(rng, 0.12):
         prompt = f"{rng.choice(wording()['thinking_styles'])} {prompt}"
     request = first_order(prompt, old.render())
@@ -203,29 +208,29 @@ def as_step_cue(style: str) -> Extra | None:
     return Extra("steps", text) if text in texts(phrasings.STEPS) else None
 
 
-def _spoil(rng: Random, task: str, text: str, right: str) -> str:
-    """A wrong output: one word changed, lost, doubled or moved, another transform, chat, or a question back."""
+def _spoil(rng: Random, task: str, text: str, right: str, coarse: float) -> str:
+    """A wrong output: another transform, a question back or chat (coarse); else one word changed, lost or moved."""
     chance, words = rng.random(), right.split()
-    if chance < 0.3:
+    if chance < coarse * 2 / 3:
         other = rng.choice(TRANSFORMS)
         return apply(other, text, draw_argument(rng, text) if other == "replace" else None)
-    if chance < 0.38:
+    if chance < coarse * 38 / 45:
         return ASK_BACK
-    if chance < 0.45:
+    if chance < coarse:
         return "Sure, here it is: " + right
     if task == "sentiment":
         return "negative" if right == "positive" else "positive"
     if task == "count":
         return str(max(1, int(right) + rng.choice((-2, -1, 1, 2))))
-    at = rng.randrange(len(words))
-    if chance < 0.65 or len(words) < 2:
+    at, chance = rng.randrange(len(words)), (chance - coarse) / (1 - coarse)
+    if chance < 4 / 11 or len(words) < 2:
         new = rng.choice(NOUNS)
         words[at] = new.upper() if words[at].isupper() else new
         if words[at].isupper() and len(right.split()[at]) == 1:
             words[at] = words[at][0]
-    elif chance < 0.8:
+    elif chance < 7 / 11:
         del words[at]
-    elif chance < 0.9:
+    elif chance < 9 / 11:
         words.insert(at, words[at])
     else:
         other_at = rng.randrange(len(words))
@@ -233,8 +238,13 @@ def _spoil(rng: Random, task: str, text: str, right: str) -> str:
     return " ".join(words)
 
 
-def judge_example(rng: Random, *, split: Split = "train", reserved: bool = False, task: str | None = None) -> Example:
-    """Whether an output is what the instruction asks for: half of them right, the others spoilt."""
+def judge_example(
+    rng: Random, *, split: Split = "train", reserved: bool = False, task: str | None = None, coarse: float = 0.45
+) -> Example:
+    """Whether an output is what the instruction asks for: half of them right, the others spoilt.
+
+    coarse: the share of faults that are more than one wrong word.
+    """
     good = _chance(rng, 0.5)
     task = task or (ARITHMETIC if _chance(rng, 0.1) else rng.choice(TRANSFORMS))
     if task == ARITHMETIC:
@@ -247,7 +257,7 @@ def judge_example(rng: Random, *, split: Split = "train", reserved: bool = False
         text, argument = draw_case(rng, task, reserved=reserved, most=8, loose=0.0 if reserved else LOOSE)
         instruction = draw_instruction(rng, task, "clear", split=split, argument=argument)
         right = apply(task, text, argument)
-        output = right if good else _spoil(rng, task, text, right)
+        output = right if good else _spoil(rng, task, text, right, coarse)
     answer = "yes" if output == right else "no"
     request = judge(instruction.render(), text, output)
     return Example("judge", [user(request)], answer, answer, {"task": task, "text": text})

@@ -48,7 +48,7 @@ TASKS = (
 def _cases(task: BuiltinTask, rng: Random) -> Iterator[tuple[str, str]]:
     while True:
         if task.kind == ARITHMETIC:
-            problem = draw_problem(rng, reserved=True)
+            problem = draw_problem(rng, reserved=True, steps=rng.choice((2, 3, 3)))  # one step is too easy
             yield problem.text, problem.answer
         else:
             text, _ = draw_case(rng, task.kind, reserved=True)

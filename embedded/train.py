@@ -1,7 +1,8 @@
 """The training run: seeded, checkpointed, resumable. `python -m embedded.train --out FOLDER` starts or continues one.
 
-Warm-up, a steady rate, then a straight decay to nothing, all counted in tokens. The matrices go to Muon, the rest to
-AdamW. A checkpoint is one file of tensors and plain values, read with weights_only: no code can come out of it.
+Warm-up, a steady rate, then a straight decay to nothing, all counted in tokens; then a shorter run of that kind over a
+mixture of what is learned late. The matrices go to Muon, the rest to AdamW. A checkpoint is one file of tensors and
+plain values, read with weights_only: no code can come out of it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ import torch.nn.functional as F
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from embedded import data, tokenizer
+from embedded.corpus import FINISH, MIXTURE
 from embedded.lean import LeanLlama, Shape, to_transformers
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The settings of a run. tokens: how many in all. steady: the share of them before the rate goes down."""
+    """The settings of a run.
+
+    tokens: how many of the main mixture; steady: the share of them before the rate goes down. finish_tokens: how many
+    of the finishing mixture after them, from finish_rate down to nothing.
+    """
 
     seed: int = 1
     tokens: int = 36_000_000
@@ -35,11 +41,20 @@ class Plan:
     batch_tokens: int = 4096
     shard_examples: int = 20_000
     weight_decay: float = 0.02
+    finish_tokens: int = 9_000_000
+    finish_rate: float = 2e-3
+
+    @property
+    def total(self) -> int:
+        return self.tokens + self.finish_tokens
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: shard and batches done in it, steps, tokens seen and learned from, seconds spent."""
+    """How far a run is: shard and batches done in it, steps, tokens seen and learned from, seconds spent.
+
+    finishing: whether the finishing mixture has begun.
+    """
 
     shard: int = 0
     batch: int = 0
@@ -48,6 +63,7 @@ class Progress:
     answer_tokens: int = 0
     wall: float = 0.0
     cpu: float = 0.0
+    finishing: bool = False
 
 
 @dataclass(slots=True)
@@ -74,6 +90,9 @@ class Run:
     def rate(self) -> float:
         """The learning rate at the tokens seen so far."""
         plan, seen = self.plan, self.progress.tokens
+        if self.progress.finishing:
+            warm, left = (seen - plan.tokens) / plan.warmup, (plan.total - seen) / plan.finish_tokens
+            return plan.finish_rate * min(1.0, max(warm, 0.01), max(left, 0.01))
         left = (plan.tokens - seen) / (plan.tokens * (1 - plan.steady))
         return plan.rate * min(1.0, (seen + plan.batch_tokens) / plan.warmup, max(left, 0.01))
 
@@ -132,16 +151,20 @@ def export(run: Run, folder: Path, fast: PreTrainedTokenizerFast) -> None:
 def stream(run: Run, fast: PreTrainedTokenizerFast) -> Iterator[data.Batch]:
     """The batches from where a run stands; its position moves on with each."""
     plan, progress = run.plan, run.progress
-    while progress.tokens < plan.tokens:
-        shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples)
+    while progress.tokens < plan.total:
+        if progress.tokens >= plan.tokens and not progress.finishing:
+            progress.finishing, progress.shard, progress.batch = True, progress.shard + 1, 0
+        mixture, end = (FINISH, plan.total) if progress.finishing else (MIXTURE, plan.tokens)
+        shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples, mixture)
         for number, batch in enumerate(data.batches(shard, plan.seed, progress.shard, plan.batch_tokens)):
             if number < progress.batch:
                 continue
             progress.batch = number + 1
             yield batch
-            if progress.tokens >= plan.tokens:
-                return
-        progress.shard, progress.batch = progress.shard + 1, 0
+            if progress.tokens >= end:
+                break
+        else:
+            progress.shard, progress.batch = progress.shard + 1, 0
 
 
 def train(
@@ -198,12 +221,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run, continued if begun")
     parser.add_argument("--seed", type=int, default=Plan().seed)
-    parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens in all")
+    parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens of the main mixture")
+    parser.add_argument("--finish", type=float, default=Plan().finish_tokens, help="tokens of the finishing mixture")
     parser.add_argument("--rate", type=float, default=Plan().rate, help="the steady learning rate")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.out, Plan(seed=options.seed, tokens=int(options.tokens), rate=options.rate))
+    plan = Plan(seed=options.seed, tokens=int(options.tokens), rate=options.rate, finish_tokens=int(options.finish))
+    train(options.out, plan)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_a_stopped_training_run_goes_on_as_if_it_had_not_stopped(loaded, tmp_pat
 
     for name in ("whole", "halves"):  # the shipped tokenizer saves making one
         loaded[1].save_pretrained(tmp_path / name / "tokenizer")
-    plan = Plan(tokens=5_000, warmup=2_000, batch_tokens=512, shard_examples=60)
+    plan = Plan(tokens=4_000, warmup=2_000, batch_tokens=512, shard_examples=60, finish_tokens=2_000)
     whole = train(tmp_path / "whole", plan)
     train(tmp_path / "halves", plan, until_step=whole.progress.step // 2)
     second = train(tmp_path / "halves", plan)
@@ -134,7 +134,8 @@ def test_a_stopped_training_run_goes_on_as_if_it_had_not_stopped(loaded, tmp_pat
     assert second.progress.shard == whole.progress.shard > 0
     for name, weights in whole.model.state_dict().items():
         assert torch.equal(weights, second.model.state_dict()[name]), name
-    assert whole.progress.tokens >= plan.tokens
+    assert whole.progress.tokens >= plan.total
+    assert whole.progress.finishing
 
 
 def test_the_export_is_the_trained_model():

@@ -38,14 +38,12 @@ def breed_command(given: Given, **more: Any) -> None:
     with session("breed", task.name, identity, config, given, config.writer) as work, bars() as watch:
         breeder = Breeder(task, work.model, work.writer, prompt, config.breed, wording, ask, config.seed,
                           train=splits[0], dev=splits[1], test=splits[2],
-                          watch=watch)  # fmt: skip
+                          watch=watch, note=lambda row: work.run.metric(**row))  # fmt: skip
         sample = list(requests(task, prompt, splits[0][:64], ask))
         err.print(forecast_line(work.model.estimate(sample, of=breeder.most_calls()), work.ledger), soft_wrap=True)
         if given["forecast"]:
             return
         found = run_blocking(_breed(breeder, work))
-        for row in found.history:
-            work.run.metric(**row)
         result = report(breeder, found)
         path = work.run.finish(result)
     if given["json_"]:

@@ -59,6 +59,7 @@ class Breeder:
     dev: Sequence[Example]
     test: Sequence[Example]
     watch: Watch = lambda phase, done, total: None
+    note: Callable[[dict[str, Any]], None] = lambda row: None
     units: list[Unit] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -97,7 +98,7 @@ class Breeder:
         order = self.rng.sample(population, len(population))
         pairs = [fitter(a, b, ids, self.task.scorer) for a, b in zip(order[::2], order[1::2], strict=False)]
         rest = [order[-1]] if len(order) % 2 else []
-        self._note(generation, population, ids)
+        self._keep_history(generation, population, ids)
         children = await self._children([winner for winner, _ in pairs], generation)
         survivors = [(winner, child or loser) for (winner, loser), child in zip(pairs, children, strict=True)]
         return [unit for pair in survivors for unit in pair] + rest
@@ -199,16 +200,18 @@ class Breeder:
         batch = min(self.config.batch, len(self.train)) * self.ask.repeat
         self.watch("search", self._done["search"], self.config.generations * self.config.population * batch)
 
-    def _note(self, generation: int, population: Sequence[Unit], batch: Sequence[str]) -> None:
+    def _keep_history(self, generation: int, population: Sequence[Unit], batch: Sequence[str]) -> None:
         scorer = self.task.scorer
         here = [unit.fitness(scorer, batch) for unit in population]
         known = [value for value in here if value is not None]
         best = max(population, key=lambda unit: (unit.fitness(scorer) or 0.0, -unit.id))
-        self.history.append({
+        row = {
             "generation": generation, "calls": self.model.ledger.total.calls, "population": len(population),
             "mean": sum(known) / len(known) if known else None, "max": max(known, default=None),
             "elite": {"id": best.id, "fitness": best.fitness(scorer), "instruction": best.prompt.instruction},
-        })  # fmt: skip
+        }  # fmt: skip
+        self.history.append(row)
+        self.note(row)
 
     # What the search will still cost, in calls. All decisions rest on what was asked for, not on what was paid in this
     # session, so that a continued run decides as the unbroken one did.
