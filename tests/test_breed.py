@@ -167,7 +167,7 @@ def test_a_writer_that_loses_the_hole_has_its_rewrites_refused():
 
 def test_the_budget_keeps_room_for_the_proof():
     least = None
-    for calls in (100, 1100):
+    for calls in (100, 1500):
         model = scripted(ledger=Ledger(Budget(calls=calls)))
         b = breeder(model, generations=30)
         if calls == 100:

@@ -8,7 +8,7 @@ import pytest
 
 from embedded import phrasings, requests, tasks
 from embedded.arithmetic import draw_problem
-from embedded.corpus import MIXTURE, corpus
+from embedded.corpus import FINISH, MIXTURE, corpus
 from embedded.descriptions import DESCRIPTIONS
 from embedded.grammar import (
     ARITHMETIC,
@@ -34,7 +34,7 @@ TEXT = "my big dog saw the red cat"
 
 @pytest.fixture(scope="module")
 def examples():
-    return list(corpus(5, 6000))
+    return [*corpus(5, 5000), *corpus(6, 1500, FINISH)]
 
 
 @pytest.mark.parametrize(

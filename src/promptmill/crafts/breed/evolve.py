@@ -73,11 +73,13 @@ class Breeder:
         self.units = [Unit(0, self.seed_prompt, "seed")]
         try:
             population = await self._first_population()
+            batch = await self._measure(population, 0)
             for generation in range(1, self.config.generations + 1):
                 if not self._affords(self._generation_calls() + self._proof_calls()):
                     self.stopped = f"the budget leaves room for the proof only, after {generation - 1} generations"
                     break
-                population = await self._generation(population, generation)
+                population = await self._next_population(population, batch, generation)
+                batch = await self._measure(population, generation)
         except BudgetSpent as error:
             self.stopped = str(error)
         finalists = await self._meet_on_dev()
@@ -90,17 +92,22 @@ class Breeder:
         children = await self._children([seed] * (self.config.population - 1), 0)
         return [seed, *(child for child in children if child is not None)]
 
-    async def _generation(self, population: list[Unit], generation: int) -> list[Unit]:
-        """Pair at random; in each pair the fitter one stays and its mutant takes the other's place."""
+    async def _measure(self, population: Sequence[Unit], generation: int) -> list[str]:
+        """Fitness of all on one random batch of train examples (its ids are returned), so that they can be compared;
+        what was seen in earlier generations stays counted."""
         batch = self.rng.sample(list(self.train), min(self.config.batch, len(self.train)))
-        await asyncio.gather(*(self._measure(unit, batch) for unit in population))
+        await asyncio.gather(*(self._fitness(unit, batch) for unit in population))
         ids = [example.id for example in batch]
-        order = self.rng.sample(population, len(population))
-        pairs = [fitter(a, b, ids, self.task.scorer) for a, b in zip(order[::2], order[1::2], strict=False)]
-        rest = [order[-1]] if len(order) % 2 else []
         self._keep_history(generation, population, ids)
+        return ids
+
+    async def _next_population(self, population: list[Unit], batch: list[str], generation: int) -> list[Unit]:
+        """Pair at random; of each pair the fitter one stays and its mutant takes the other's place."""
+        order = self.rng.sample(population, len(population))
+        pairs = [fitter(a, b, batch, self.task.scorer) for a, b in zip(order[::2], order[1::2], strict=False)]
         children = await self._children([winner for winner, _ in pairs], generation)
         survivors = [(winner, child or loser) for (winner, loser), child in zip(pairs, children, strict=True)]
+        rest = [order[-1]] if len(order) % 2 else []
         return [unit for pair in survivors for unit in pair] + rest
 
     async def _children(self, parents: Sequence[Unit], generation: int) -> list[Unit | None]:
@@ -150,8 +157,7 @@ class Breeder:
         text = " ".join(prompt.instruction.lower().split())
         return any(" ".join(unit.prompt.instruction.lower().split()) == text for unit in self.units)
 
-    async def _measure(self, unit: Unit, batch: Sequence[Example]) -> None:
-        """Fitness on the batch; what was seen in earlier generations stays counted."""
+    async def _fitness(self, unit: Unit, batch: Sequence[Example]) -> None:
         evaluation = await evaluate_async(self.model, self.task, unit.prompt, batch, self.ask, on_answer=self._answered)
         if evaluation.stopped:
             raise BudgetSpent(evaluation.stopped)
@@ -197,8 +203,7 @@ class Breeder:
 
     def _answered(self) -> None:
         self._done["search"] += 1
-        batch = min(self.config.batch, len(self.train)) * self.ask.repeat
-        self.watch("search", self._done["search"], self.config.generations * self.config.population * batch)
+        self.watch("search", self._done["search"], (self.config.generations + 1) * self._batch_calls())
 
     def _keep_history(self, generation: int, population: Sequence[Unit], batch: Sequence[str]) -> None:
         scorer = self.task.scorer
@@ -216,17 +221,21 @@ class Breeder:
     # What the search will still cost, in calls. All decisions rest on what was asked for, not on what was paid in this
     # session, so that a continued run decides as the unbroken one did.
 
+    def _batch_calls(self) -> int:
+        return self.config.population * min(self.config.batch, len(self.train)) * self.ask.repeat
+
+    def _first_calls(self) -> int:
+        return (self.config.population - 1) * self.config.attempts + self._batch_calls()
+
     def _generation_calls(self) -> int:
-        size = self.config.population
-        return size * min(self.config.batch, len(self.train)) * self.ask.repeat + size // 2 * self.config.attempts
+        return self.config.population // 2 * self.config.attempts + self._batch_calls()
 
     def _proof_calls(self) -> int:
         return ((1 + self.config.finalists) * len(self.dev) + 2 * len(self.test)) * self.ask.repeat
 
     def most_calls(self) -> int:
         """Calls of the whole breed at most."""
-        first = (self.config.population - 1) * self.config.attempts
-        return first + self.config.generations * self._generation_calls() + self._proof_calls()
+        return self._first_calls() + self.config.generations * self._generation_calls() + self._proof_calls()
 
     def _affords(self, calls: int) -> bool:
         budget, asked = self.model.ledger.budget, self.model.ledger.total
@@ -239,8 +248,7 @@ class Breeder:
 
     def _check_budget(self) -> None:
         calls = self.model.ledger.budget.calls
-        first = (self.config.population - 1) * self.config.attempts
-        least = first + self._generation_calls() + self._proof_calls()
+        least = self._first_calls() + self._generation_calls() + self._proof_calls()
         if calls is not None and calls < least:
             raise InputError(
                 f"--budget-calls {calls} is too little to breed: one generation and the proof need {least}; raise it, "
