@@ -182,11 +182,15 @@ class Breeder:
         return {unit.id: result for unit, result in zip(meeting, results, strict=True)}
 
     def _choose(self, finalists: dict[int, Evaluation]) -> Unit:
-        """The best on dev; the seed prompt unless another is better than it."""
+        """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one."""
         complete = {key: value for key, value in finalists.items() if value.score is not None and not value.stopped}
         if 0 not in complete:
             return self.units[0]
-        return self.units[max(complete, key=lambda key: (complete[key].score or 0.0, -key))]
+
+        def rank(key: int) -> tuple[float, bool, int, int]:
+            return complete[key].score or 0.0, key == 0, -len(self.units[key].prompt.instruction), -key
+
+        return self.units[max(complete, key=rank)]
 
     async def _prove(self, best: Unit) -> dict[int, Evaluation]:
         """Seed and best on the test examples, which nothing before has seen."""
