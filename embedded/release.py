@@ -35,7 +35,7 @@ else. It is for trying things out, for tests and for teaching, not for work.
   prompt: a clear instruction that asks for the bare result works, a hint works for short texts only, a vague one is
   answered with a question; without a word on form some answers are chatty.
 - Word problems of one to three steps: the bare number as a rule, a worked chain ("12 - 3 = 9 ; answer 9") when the
-  prompt asks for the steps. It is far better with the chain.
+  prompt asks for the steps. It is better with the chain, the more so the more steps there are.
 - Styles from the system prompt, facts from the system prompt, plain replies.
 - The requests of promptmill itself, in the words of its `wording.yaml`: change an instruction (rewrite, improve,
   stricter, shorter, method), write one from a description, judge an output (yes or no), recover an instruction from
@@ -44,10 +44,10 @@ else. It is for trying things out, for tests and for teaching, not for work.
 ## How it was made
 
 Everything it has read was written by the grammar in `embedded/` of the source repository: no other data, no other
-model. One seed ({seed}), {tokens_m:.1f} million tokens ({answer_tokens_m:.1f} million of them answers, which alone
-count for the loss) in {steps:,} steps, {cpu_min:.0f} CPU minutes on one thread ({wall_min:.0f} minutes of wall time).
-Layers {layers}, width {width}, heads {heads} (key/value {kv_heads}), inner width {inner}, vocabulary {vocabulary}
-(byte-level BPE), tied embeddings, float16 file of {size_mb:.2f} MB.
+model. One seed ({seed}), {tokens_m:.1f} million tokens ({answer_tokens_m:.1f} million of them answers, which
+alone count for the loss), {steps:,} steps, {cpu_min:.0f} CPU minutes on one thread ({wall_min:.0f} minutes of
+wall time). Layers {layers}, width {width}, heads {heads} (key/value {kv_heads}), inner width {inner}, vocabulary
+{vocabulary} (byte-level BPE), tied embeddings, float16 file of {size_mb:.2f} MB.
 
     {command}
 
@@ -62,12 +62,14 @@ one training seed. "Unseen phrasings" are wordings of the instructions that are 
 
 ## Limits
 
-- Closed world: words, markers and tasks outside of the grammar mostly fail; so do texts longer than 11 words. Positions
-  beyond about {longest} tokens were never trained, though the configuration allows {positions}.
+- Closed world: one unknown word in a text spoils most answers about it, and so does a text of more than 11 words.
+  Instructions in other words than the grammar's may or may not work. Positions beyond about {longest} tokens were never
+  trained, though the configuration allows {positions}.
+- Whatever stands in the system prompt, a word problem is taken for arithmetic.
 - Exact for its own kind of prompt only; as a judge it often misses a fault in one word. Greedy, it rarely adds the
   word on form when it improves an instruction, though sampled it does: no single wording of it is the likeliest.
 - That prompts differ in quality is a rule of its world, written into its data, except for the worked chains: the right
-  number is in the data without the chain too, and the model just cannot find it at once.
+  number is in the data without the chain too, and the model often cannot find it at once.
 - English; no knowledge of anything.
 
 Licence: Apache-2.0, weights included.
