@@ -112,7 +112,20 @@ def test_two_runs_share_a_file_and_each_pays_for_its_own(tmp_path: Path):
         return paid
 
     assert asyncio.run(pay("a", ["1", "2"])) == (2, 4, 2, 1.0)
-    assert asyncio.run(pay("b", ["2", "3"])) == (1, 2, 1, 0.5), "2 was paid for by a already"
+    assert asyncio.run(pay("b", ["2", "3"])) == (2, 4, 2, 1.0)
+    assert asyncio.run(pay("a", [])) == (2, 4, 2, 1.0)
+
+
+def test_a_run_meets_its_own_answer_again_though_another_run_shares_the_file(tmp_path: Path):
+    async def answer(run: str) -> str:
+        store = CallStore(tmp_path / "shared.sqlite", run)
+        await store.put(Record("1", "task", "m", "{}", Completion((Answer(f"of {run}"),)), None, 0.0, 1))
+        found = store.get("1")
+        store.close()
+        assert found is not None
+        return found[0]
+
+    assert [asyncio.run(answer(run)) for run in "abab"] == ['[["of a", "stop", null]]', '[["of b", "stop", null]]'] * 2
 
 
 def test_a_record_that_cannot_be_written_is_told_to_every_waiting_call(tmp_path: Path):

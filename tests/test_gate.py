@@ -290,3 +290,116 @@ def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be used as a store"):
         CallStore(path)
     assert os.path.getsize(path) == len(json.dumps({"not": "a database"})) * 100
+
+
+async def test_cancelling_the_owner_and_those_who_joined_it_sends_nothing_more():
+    async with Serving(Server(latency=0.05)) as (server, url), Model(endpoint(url)) as model:
+
+        async def work(texts: list[str]) -> None:
+            for text in texts:
+                await model.ask(question(text))
+
+        tasks = [asyncio.create_task(work(["add 1"])), asyncio.create_task(work(["add 1", "add 2", "add 3"]))]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        assert server.calls == 1
+    assert [type(one) for one in done] == [asyncio.CancelledError] * 2
+
+
+async def test_a_model_can_be_used_again_after_an_error():
+    async with Serving(Server()) as (server, url):
+        server.script = [lambda: web.json_response({"error": {"message": "no such key"}}, status=401)]
+        model = Model(endpoint(url))
+        with pytest.raises(ModelError, match="no such key"):
+            await ask_all(model, [question("add 1"), question("add 2")])
+        results = await asyncio.wait_for(ask_all(model, [question("add 1"), question("add 2")]), 5)
+    assert all(isinstance(result, Completion) for result in results)
+
+
+async def test_a_model_entered_twice_stays_open_until_the_last_has_left():
+    async with Serving(Server()) as (_, url), Model(endpoint(url)) as model:
+        async with model:
+            await model.ask(question("add 1"))
+        assert isinstance(await model.ask(question("add 2")), Completion)
+
+
+async def test_a_woken_waiter_that_is_cancelled_in_a_pause_passes_its_slot_on():
+    limiter = Limiter(1)
+    await limiter.acquire()
+    first, second = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    limiter.pushback(0.1)
+    limiter.release()
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait_for(second, 2)
+
+
+async def test_models_on_one_server_share_its_limiter_and_its_pushbacks():
+    small, large = (Model(endpoint("http://127.0.0.1:1/v1", concurrency=n)) for n in (2, 64))
+    small.limiter.pushback(5.0)
+    assert small.limiter is large.limiter
+    assert large.limiter.window < 64
+
+
+def test_threads_with_models_of_their_own_on_one_server_do_not_wait_for_each_other():
+    async def serve_and_ask() -> list[list[Completion | Failure]]:
+        async with Serving(Server(latency=0.005)) as (_, url):
+            models = [Model(endpoint(url, concurrency=2)) for _ in range(3)]
+            work = [
+                asyncio.to_thread(m.complete, [question(f"add {i} {k}") for i in range(30)])
+                for k, m in enumerate(models)
+            ]
+            return await asyncio.wait_for(asyncio.gather(*work), 30)
+
+    assert all(isinstance(one, Completion) for results in asyncio.run(serve_and_ask()) for one in results)
+
+
+async def test_answers_that_were_paid_for_but_cannot_be_used_count_against_the_budget(tmp_path: Path):
+    filtered = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 1}}  # fmt: skip
+    async with Serving(Server()) as (server, url):
+        server.script = [lambda: web.json_response(filtered)] * 30
+        for calls in (4, 6):
+            store = CallStore(tmp_path / "calls.sqlite", "run")
+            model = Model(endpoint(url), store=store, ledger=Ledger(Budget(calls=calls)))
+            async with model:
+                results = await asyncio.gather(
+                    *(model.ask(question(f"add {i}")) for i in range(9)), return_exceptions=True
+                )
+            store.close()
+            assert server.calls == calls
+    assert sum(isinstance(result, BudgetSpent) for result in results) == 7
+
+
+async def test_a_server_that_counts_no_tokens_is_held_to_the_budget_by_an_estimate():
+    silent = {"choices": [{"message": {"content": "x" * 300}}], "usage": None}
+    async with Serving(Server()) as (server, url):
+        server.script = [lambda: web.json_response(silent)] * 99
+        model = Model(endpoint(url, concurrency=1), ledger=Ledger(Budget(tokens=2000)))
+        async with model:
+            await asyncio.gather(*(model.ask(question(f"add {i}")) for i in range(60)), return_exceptions=True)
+        assert server.calls < 20
+
+
+async def test_a_redirect_is_told_with_the_address_to_use():
+    async with Serving(Server()) as (server, url):
+        server.script = [lambda: web.Response(status=307, headers={"Location": "http://elsewhere/v1"})]
+        with pytest.raises(ModelError, match="elsewhere"):
+            await ask_all(Model(endpoint(url)), [question("add 1")])
+
+
+@pytest.mark.parametrize("bad", ["http://me:hunter2@127.0.0.1/v1", "http://[::1/v1"])
+def test_an_address_with_a_password_or_none_at_all_is_refused(bad: str):
+    with pytest.raises(ModelError, match="--base-url") as caught:
+        EndpointBackend("m", bad)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_given_as_the_name_of_its_variable_is_refused_and_not_repeated():
+    with pytest.raises(ModelError, match="not a key") as caught:
+        EndpointBackend("m", "http://127.0.0.1/v1", api_key_env="sk-SECRET")
+    assert "SECRET" not in str(caught.value)

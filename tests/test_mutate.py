@@ -45,6 +45,10 @@ def test_the_same_seed_draws_the_same_and_all_is_drawn_in_time():
         ("Certainly, here you go:\n```text\nAdd the numbers.\nStop.\n```\nHope it helps!", "Add the numbers.\nStop."),
         ("“Add the numbers.”", "Add the numbers."),
         ("Say 'yes' or 'no'", "Say 'yes' or 'no'"),
+        ("Sure! Add the numbers.", "Add the numbers."),
+        ("OK, answer with: yes or no", "OK, answer with: yes or no"),
+        ("Of course you must add: carefully.", "Of course you must add: carefully."),
+        ("Okay to use a calculator. Add numbers.", "Okay to use a calculator. Add numbers."),
         ("'yes' or 'no'", "'yes' or 'no'"),
         ("Okapis are animals. Name them.", "Okapis are animals. Name them."),
         ("Instructions given to a nurse must be short.", "Instructions given to a nurse must be short."),
@@ -54,7 +58,9 @@ def test_the_instruction_is_read_out_of_what_writers_say(said: str, meant: str):
     assert read_instruction(said) == meant
 
 
-@pytest.mark.parametrize("said", ["", "  \n", '""', "<think>and so on</think>", "x" * (LONGEST_INSTRUCTION + 1)])
+@pytest.mark.parametrize(
+    "said", ["", "  \n", '""', "<think>and so on</think>", "<think>\nOkay, the user", "x" * (LONGEST_INSTRUCTION + 1)]
+)
 def test_nothing_usable_is_none(said: str):
     assert read_instruction(said) in (None, '""') if said == '""' else read_instruction(said) is None
 

@@ -22,7 +22,7 @@ def answer(*texts: str, **more) -> dict:
 def test_only_what_differs_from_the_defaults_is_sent():
     assert chat_payload("m", Request(ASK), vllm=False) == {
         "model": "m", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it?"}],
-        "temperature": 0.0, "max_tokens": 256,
+        "temperature": 0.0, "max_tokens": 512,
     }  # fmt: skip
 
 
@@ -77,6 +77,32 @@ def test_a_refusal_and_a_content_filter_are_failures_with_the_reason():
         read_completion(refusal, Request(ASK))
     with pytest.raises(CallError, match="content_filter"):
         read_completion(answer("half", finish_reason="content_filter"), Request(ASK))
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": "half \ud83d"}, "half \ufffd"),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "image"}]}, "a"),
+    ],
+)
+def test_odd_contents_become_texts(message: dict, text: str):
+    assert read_completion({"choices": [{"message": message}]}, Request(ASK)).text == text
+
+
+def test_tokens_spent_on_thinking_alone_are_an_empty_answer_not_a_failure():
+    data = {"choices": [{"message": {"content": None, "reasoning_content": "hm"}, "finish_reason": "length"}]}
+    completion = read_completion(data, Request(ASK))
+    assert (completion.text, completion.answers[0].finish) == ("", "length")
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": float("inf"), "completion_tokens": 1}, {"prompt_tokens": -1}]
+)
+def test_tokens_that_are_not_counted_are_estimated(usage: object):
+    completion = read_completion(answer("yes") | {"usage": usage}, Request(ASK))
+    assert 0 < completion.usage.prompt < 50
+    assert 0 < completion.usage.completion < 100
 
 
 def test_logprobs_and_n_answers_are_read_in_order():

@@ -19,3 +19,5 @@ class ModelError(PromptmillError):
 
 class BudgetSpent(PromptmillError):
     """The hard budget does not allow the next call. What was answered is kept; the same command goes on."""
+
+    exit_code = 3

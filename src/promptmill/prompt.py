@@ -66,6 +66,12 @@ class Prompt:
     prefix: str = ""
     demos: tuple[Demo, ...] = field(default=())
 
+    @classmethod
+    def of(cls, text: str, default: Prompt) -> Prompt:
+        """A prompt given as one text, over `default`: with holes it is the user's turn (and there is no system turn),
+        without holes the system instruction; empty, there is no instruction."""
+        return replace(default, system="", user=text) if holes(text) else replace(default, system=text)
+
     def render(self, fields: Mapping[str, str]) -> tuple[Message, ...]:
         """Chat messages for one example. Raises InputError for a hole without a field."""
         messages: list[Message] = []

@@ -6,22 +6,17 @@ from pathlib import Path
 
 from promptmill.cli.options import Given
 from promptmill.errors import InputError
-from promptmill.prompt import Prompt, holes
+from promptmill.prompt import Prompt
 from promptmill.settings import load_yaml, read_text
 
 
 def prompt_given(given: Given, default: Prompt) -> Prompt:
     """What the user asks to use, `default` where nothing is said. Raises InputError."""
-    if given["prompt"] and given["prompt_file"]:
+    if given["prompt"] is not None and given["prompt_file"]:
         raise InputError("give --prompt or --prompt-file, not both")
     if given["prompt_file"]:
         return read_prompt(given["prompt_file"], default)
-    return from_text(given["prompt"], default) if given["prompt"] else default
-
-
-def from_text(text: str, default: Prompt) -> Prompt:
-    """A text with holes is the user's turn; without holes it is the system instruction over the default's user turn."""
-    return Prompt(user=text) if holes(text) else Prompt(system=text, user=default.user)
+    return default if given["prompt"] is None else Prompt.of(given["prompt"], default)
 
 
 def read_prompt(path: Path, default: Prompt) -> Prompt:
@@ -31,7 +26,7 @@ def read_prompt(path: Path, default: Prompt) -> Prompt:
     if path.suffix not in (".json", ".yaml", ".yml"):
         if not text:
             raise InputError(f"{where}: is empty")
-        return from_text(text, default)
+        return Prompt.of(text, default)
     data = load_yaml(text, where)
     if isinstance(data, dict) and "best_prompt" in data:
         data = data["best_prompt"]

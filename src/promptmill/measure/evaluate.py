@@ -118,8 +118,8 @@ def evaluate(
     sampling: Sampling = GREEDY,
     constrain: bool = False,
 ) -> Evaluation:
-    """Blocking `evaluate_async` on a split of the task, for use from Python. A str is a system instruction."""
-    asked = prompt if isinstance(prompt, Prompt) else Prompt(prompt, task.prompt.user) if prompt else task.prompt
+    """Blocking `evaluate_async` on a split of the task, for use from Python. A str is read as by `Prompt.of`."""
+    asked = Prompt.of(prompt, task.prompt) if isinstance(prompt, str) else prompt or task.prompt
 
     async def work() -> Evaluation:
         async with model:

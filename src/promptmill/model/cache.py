@@ -22,11 +22,13 @@ GROUP_SECONDS = 0.002
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
-  key TEXT PRIMARY KEY, run TEXT, role TEXT, model TEXT, request TEXT, response TEXT,
-  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, seconds REAL, attempts INTEGER, at REAL
+  key TEXT, run TEXT, role TEXT, model TEXT, request TEXT, response TEXT,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, seconds REAL, attempts INTEGER, at REAL,
+  PRIMARY KEY (key, run)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (
-  key TEXT, run TEXT, role TEXT, model TEXT, request TEXT, kind TEXT, detail TEXT, attempts INTEGER, at REAL
+  key TEXT, run TEXT, role TEXT, model TEXT, request TEXT, kind TEXT, detail TEXT, attempts INTEGER, at REAL,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL
 );
 """
 
@@ -82,11 +84,14 @@ class CallStore:
             raise InputError(f"{path}: cannot be used as a store of calls ({error})") from None
 
     def get(self, key: str) -> tuple[str, str, Usage, float | None] | None:
-        """(response JSON, run that paid, usage, cost), or None."""
+        """(response JSON, run that paid, usage, cost), or None. A run's own answer goes before another run's, so that
+        in a shared file too it meets the same answer again."""
         if self._known is not None and key not in self._known:
             return None
         row = self._db.execute(
-            "SELECT response, run, prompt_tokens, completion_tokens, cost FROM calls WHERE key=?", (key,)
+            "SELECT response, run, prompt_tokens, completion_tokens, cost FROM calls WHERE key=? "
+            "ORDER BY run=? DESC LIMIT 1",
+            (key, self.run),
         ).fetchone()
         return (row[0], row[1], Usage(row[2], row[3]), row[4]) if row else None
 
@@ -113,8 +118,8 @@ class CallStore:
             self._db.execute("BEGIN")
             self._db.executemany(INSERT, [row for row, _ in group])
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:  # a full disk, say: every waiting call must hear of it
-            failed = InputError(f"{self.path or 'the record of calls'}: cannot be written ({error})")
+        except Exception as error:  # a full disk, a value SQLite cannot hold: every waiting call must hear of it
+            failed = self._unwritable(error)
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         if self._known is not None and failed is None:
@@ -127,23 +132,44 @@ class CallStore:
             else:
                 written.set_exception(failed)
 
-    def put_failure(self, key: str, role: str, model: str, request: str, failure: Failure) -> None:
-        """Failures are recorded for people; they are never answered from here, so a continued run tries them again."""
-        row = (key, self.run, role, model, request, failure.kind, failure.detail, failure.attempts, time.time())
-        self._db.execute("INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?)", row)
+    def put_failure(
+        self, key: str, role: str, model: str, request: str, failure: Failure, cost: float | None = None
+    ) -> None:
+        """Failures are recorded for people and for the budget (a refused answer may have been paid for); they are never
+        answered from here, so a continued run tries them again."""
+        usage = failure.usage or Usage()
+        row = (
+            *(key, self.run, role, model, request, failure.kind, failure.detail, failure.attempts, time.time()),
+            *(usage.prompt, usage.completion, cost or 0.0),
+        )
+        try:
+            self._db.execute("INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unwritable(error) from None
 
     def paid(self) -> tuple[int, int, int, float]:
         """(calls, prompt tokens, completion tokens, cost) that this run has paid for so far."""
-        row = self._db.execute(
-            "SELECT count(*), coalesce(sum(prompt_tokens),0), coalesce(sum(completion_tokens),0), "
-            "coalesce(sum(cost),0) FROM calls WHERE run=?",
-            (self.run,),
-        ).fetchone()
-        return (int(row[0]), int(row[1]), int(row[2]), float(row[3]))
+        sums = "count(*), coalesce(sum(prompt_tokens),0), coalesce(sum(completion_tokens),0), coalesce(sum(cost),0)"
+        charged = "run=? AND prompt_tokens + completion_tokens > 0"
+        calls = self._db.execute(f"SELECT {sums} FROM calls WHERE run=?", (self.run,)).fetchone()
+        lost = self._db.execute(f"SELECT {sums} FROM failures WHERE {charged}", (self.run,)).fetchone()
+        return (
+            int(calls[0] + lost[0]),
+            int(calls[1] + lost[1]),
+            int(calls[2] + lost[2]),
+            float(calls[3] + lost[3]),
+        )
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Write what waits for its group: before an event loop ends, and with it the timer."""
         if self._pending:
             self._write_group()
+
+    def _unwritable(self, error: Exception) -> InputError:
+        return InputError(f"{self.path or 'the record of calls'}: cannot be written ({error})")
+
+    def close(self) -> None:
+        self.flush()
         self._db.close()
 
 

@@ -16,7 +16,7 @@ class Sampling:
 
     temperature: float = 0.0
     top_p: float = 1.0
-    max_tokens: int = 256
+    max_tokens: int = 512
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
@@ -110,18 +110,29 @@ class Failure:
     """A call that got no answer, with the reason. It is never a score of zero.
 
     kind: rate_limit, server_error, timeout, connection, bad_response, refused, constraint, local_error.
+    usage: tokens that were used all the same (an answer outside the choices, a filtered one), where it is known.
     """
 
     kind: str
     detail: str
     attempts: int = 1
+    usage: Usage | None = None
 
 
 class CallError(Exception):
     """Raised by a backend for one call. The gate retries it where `retryable`, and else turns it into a Failure."""
 
-    def __init__(self, kind: str, detail: str, *, retryable: bool = False, retry_after: float | None = None):
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        usage: Usage | None = None,
+    ):
         super().__init__(f"{kind}: {detail}")
+        self.usage = usage
         self.kind, self.detail, self.retryable, self.retry_after = kind, detail, retryable, retry_after
 
 

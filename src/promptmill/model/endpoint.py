@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 
@@ -61,16 +62,21 @@ class EndpointBackend:
         dialect: str = "auto",
         extra_body: Mapping[str, Any] | None = None,
     ):
-        url = urlsplit(base_url)
-        if url.scheme not in ("http", "https") or not url.netloc:
-            raise ModelError(f"--base-url {base_url!r} is not an http(s) address such as http://localhost:8000/v1")
+        url = _address(base_url)
+        if not re.fullmatch(r"[A-Za-z_]\w*", api_key_env):
+            raise ModelError(
+                "--api-key-env takes the name of an environment variable, not a key (it is not shown here)"
+            )
         self.name, self.base_url = model, base_url.rstrip("/")
-        self.fingerprint = json.dumps(["endpoint", self.base_url, model, api, dict(extra_body or {})], sort_keys=True)
+        self.fingerprint = json.dumps(
+            ["endpoint", self.base_url, model, api, dialect, dict(extra_body or {})], sort_keys=True
+        )
         self.server, self.concurrency, self.timeout = self.base_url, concurrency, timeout
         self.api, self.dialect, self.extra_body = api, dialect, dict(extra_body or {})
         self._key_name, self._key = api_key_env, os.environ.get(api_key_env, "")
         self._session: aiohttp.ClientSession | None = None
         self._served: list[str] = []
+        self._answered = False
         self._proxy = None if urllib.request.proxy_bypass(url.netloc) else urllib.request.getproxies().get(url.scheme)
 
     async def open(self) -> None:
@@ -133,8 +139,8 @@ class EndpointBackend:
         return chosen(request, read_choice_logprobs(data, choices), read_usage(data))
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
-        """An upper estimate: a token for each three bytes, and a few for the roles."""
-        return sum(len(content.encode()) // 3 + 8 for _, content in messages)
+        """A generous estimate: a token for each two bytes, and some for the template."""
+        return sum(len(content.encode()) // 2 + 16 for _, content in messages)
 
     async def _post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         assert self._session is not None, "open() first"
@@ -153,6 +159,7 @@ class EndpointBackend:
             raise CallError("connection", _short(error), retryable=True) from None
         if status != 200:
             raise self._refusal(status, raw, headers)
+        self._answered = True
         try:
             data = json.loads(raw)
         except ValueError:
@@ -164,6 +171,10 @@ class EndpointBackend:
     def _refusal(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Exception:
         """What an HTTP status other than 200 means: wait and send again, this question is refused, or all is lost."""
         said = self._said(raw)
+        if status == 403 and self._answered:  # the key is good: this question is not wanted (moderation)
+            return CallError("refused", f"HTTP 403: {said}")
+        if 300 <= status < 400:
+            return ModelError(f"{self.base_url} sends on to {headers.get('Location', 'nowhere')}: give that --base-url")
         if status in HOPELESS:
             return ModelError(self._hopeless(status, said))
         if status in RETRYABLE or status >= 500:
@@ -209,6 +220,20 @@ class EndpointBackend:
             pass  # not every server lists its models; the first call tells the rest
         if self.dialect == "auto":
             self.dialect = "vllm" if owners & VLLM_KIN else "openai"
+
+
+def _address(base_url: str) -> SplitResult:
+    """The parts of a server's address. ModelError for what is none, and for one with a password in it: addresses are
+    recorded, passwords must not be."""
+    try:
+        url = urlsplit(base_url)
+    except ValueError:
+        url = urlsplit("")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ModelError(f"--base-url {base_url!r} is not an http(s) address such as http://localhost:8000/v1")
+    if url.username or url.password:
+        raise ModelError("--base-url must not hold a user or password; put the key into a variable (--api-key-env)")
+    return url
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -64,10 +64,11 @@ class Model:
         self.attempts, self.base_wait, self.longest_wait = attempts, base_wait, longest_wait
         self._flying: dict[str, asyncio.Future[Result]] = {}
         self._seen: set[str] = set()
-        self._entered = False
+        self._entered = 0  # how many `async with` are open
         self._opening: asyncio.Future[None] | None = None
         self._opened = False
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = self._refused = 0
+        self._answered = False
         self._lost: ModelError | None = None  # once the model is known to be unusable nothing more is sent
         self._jitter = random.Random()  # waiting times only: no result depends on it
 
@@ -88,15 +89,27 @@ class Model:
         return limiter_for(self.backend.server, self.backend.concurrency)
 
     async def __aenter__(self) -> Model:
-        self._entered = True
+        self._entered += 1
+        if self._entered == 1:
+            self._lost, self._failed_in_a_row, self._refused, self._answered = None, 0, 0, False
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._entered = self._opened = False
+        self._entered -= 1
+        if self._entered:
+            return
+        self.store.flush()
+        self._opened = False
         opening, self._opening = self._opening, None
         if opening is not None:
+            opening.cancel()
             await asyncio.wait([opening])
             await self.backend.close()
+
+    def start_books(self, ledger: Ledger) -> None:
+        """Count in `ledger` from here on, as if nothing had been asked before."""
+        self.ledger, self._seen = ledger, set()
+        ledger.paid = Spend(*self.store.paid())
 
     async def ask(self, request: Request, role: str | None = None) -> Completion | Failure:
         """One answer: from the cache, an identical call in flight, or the model.
@@ -150,8 +163,9 @@ class Model:
             try:
                 result = await asyncio.shield(flying)
             except asyncio.CancelledError:
-                if flying.cancelled():  # its owner was cancelled, not we: ask for ourselves
-                    continue
+                task = asyncio.current_task()
+                if flying.cancelled() and not (task and task.cancelling()):
+                    continue  # its owner was cancelled, not we: ask for ourselves
                 raise
             self.ledger.joined += 1
             return result
@@ -182,13 +196,12 @@ class Model:
             if not self._opened:
                 await self._open_once()
             result, cost = await self._with_retries(call)
-            usage = None if isinstance(result, Failure) else result.usage
+            usage = result.usage
         finally:
             self.ledger.settle(call.most, usage, cost)
         if isinstance(result, Failure):
-            self._note_failure(call, result)
+            self._note_failure(call, result, cost)
         else:
-            self._failed_in_a_row = 0
             self._book(call.key, call.role, result.usage, cost, ours=True)
         return result
 
@@ -208,7 +221,8 @@ class Model:
                 if error.kind in ("rate_limit", "timeout") or error.retry_after:
                     limiter.pushback(error.retry_after)
                 if not error.retryable or attempt == self.attempts:
-                    return Failure(error.kind, error.detail, attempt), None
+                    failure = Failure(error.kind, error.detail, attempt, error.usage)
+                    return failure, self.price.cost(error.usage) if self.price and error.usage else None
                 wait = error.retry_after or self._wait(attempt)
             finally:
                 limiter.release()
@@ -219,6 +233,7 @@ class Model:
     async def _recorded(self, call: _Call, attempt: int) -> tuple[Completion | Scores, float | None]:
         started = time.monotonic()
         result = await call.send()
+        self._failed_in_a_row, self._answered = 0, True
         self.limiter.success()
         cost = self.price.cost(result.usage) if self.price else None
         seconds = time.monotonic() - started
@@ -254,17 +269,25 @@ class Model:
             self._seen.add(key)
             self.ledger.role(role).add(usage, cost)
 
-    def _note_failure(self, call: _Call, failure: Failure) -> None:
-        self.store.put_failure(call.key, call.role, self.name, call.text, failure)
+    def _note_failure(self, call: _Call, failure: Failure, cost: float | None) -> None:
+        self.store.put_failure(call.key, call.role, self.name, call.text, failure, cost)
         self.ledger.failures[failure.kind] = self.ledger.failures.get(failure.kind, 0) + 1
         if failure.kind in SERVER_FAILURES:
             self._failed_in_a_row += 1
-            if self._failed_in_a_row >= GIVE_UP_AFTER:
-                self._lost = ModelError(
-                    f"{self.name}: {GIVE_UP_AFTER} calls in a row failed for good, the last with "
-                    f"{failure.kind}: {failure.detail}; what was answered is kept, the same command goes on from there"
-                )
-                raise self._lost
+        else:
+            self._refused += 1
+        if self._failed_in_a_row >= GIVE_UP_AFTER:
+            self._give_up(f"{GIVE_UP_AFTER} calls in a row failed for good", failure)
+        # Refusals come quicker than answers: many may be refused before the first answer is there.
+        if self._refused >= max(64, 4 * self.concurrency) and not self._answered:
+            self._give_up(f"all of the first {self._refused} calls were refused", failure)
+
+    def _give_up(self, why: str, last: Failure) -> None:
+        self._lost = ModelError(
+            f"{self.name}: {why}, the last with {last.kind}: {last.detail}; "
+            "what was answered is kept, the same command goes on from there"
+        )
+        raise self._lost
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
@@ -274,4 +297,13 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     except RuntimeError:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        runner = asyncio.Runner()
+        loop = thread.submit(runner.get_loop).result()
+        done = thread.submit(runner.run, work)
+        try:
+            return done.result()
+        except KeyboardInterrupt:  # it came to this thread: the work in the other one must hear of it
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            raise
+        finally:
+            thread.submit(runner.close).result()

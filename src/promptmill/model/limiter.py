@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from weakref import WeakKeyDictionary
 
 
 class Limiter:
@@ -32,7 +33,11 @@ class Limiter:
         while True:
             pause = self._paused_until - time.monotonic()
             if pause > 0:
-                await asyncio.sleep(pause)
+                try:
+                    await asyncio.sleep(pause)
+                except asyncio.CancelledError:
+                    self._wake()  # a slot that was offered to this caller must not be lost with it
+                    raise
             elif self.in_flight < int(self.window):
                 self.in_flight += 1
                 self.peak = max(self.peak, self.in_flight)
@@ -46,6 +51,13 @@ class Limiter:
                     if waiter.done() and not waiter.cancelled():
                         self._wake()  # the slot was offered to a caller that has gone: pass it on
                     raise
+
+    def raise_to(self, most: int) -> None:
+        """Let `most` be the ceiling if it is higher; a window that was full grows with it."""
+        if most > self.most:
+            if self.window >= self.most:
+                self.window = float(most)
+            self.most = most
 
     def release(self) -> None:
         self.in_flight -= 1
@@ -72,12 +84,15 @@ class Limiter:
                 free -= 1
 
 
-_limiters: dict[str, Limiter] = {}
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Limiter]] = WeakKeyDictionary()
 
 
 def limiter_for(server: str, most: int) -> Limiter:
-    """The one limiter of `server`, made at first use; asking for more slots than before raises its ceiling."""
-    limiter = _limiters.get(server)
-    if limiter is None or (limiter.in_flight == 0 and limiter.most != most):
-        limiter = _limiters[server] = Limiter(most)
+    """The limiter of `server` in this event loop, one for all models on it; the largest `most` asked for counts.
+
+    Call it inside the loop. Loops in other threads have limiters of their own: futures cannot be shared between them.
+    """
+    limiters = _limiters.setdefault(asyncio.get_running_loop(), {})
+    limiter = limiters.setdefault(server, Limiter(most))
+    limiter.raise_to(most)
     return limiter

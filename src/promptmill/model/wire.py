@@ -72,33 +72,68 @@ def _constrained(choices: Sequence[str], vllm: bool) -> dict[str, Any]:
 
 def read_completion(data: dict[str, Any], request: Request) -> Completion:
     """The answers in a chat completion. CallError "bad_response" (retryable) for what is not one, "constraint" for an
-    answer outside the choices."""
+    answer outside the choices, "refused" for one that was withheld; the last two carry what they cost."""
+    usage = read_usage(data, request)
     try:
-        answers = tuple(_answer(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
-        counted = read_usage(data)
+        rows = sorted(data["choices"], key=lambda row: row.get("index", 0))
+        answers = tuple(_answer(row, request) for row in rows)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CallError("bad_response", f"not a chat completion ({error!r})", retryable=True) from None
+    except CallError as error:
+        error.usage = usage
+        raise
+    return complete(answers, usage, request)
+
+
+def complete(answers: tuple[Answer, ...], usage: Usage, request: Request) -> Completion:
+    """The completion, if it has all the answers that were asked for."""
+    if not answers:
+        raise CallError("bad_response", "no answers", retryable=True)
     if len(answers) < request.n:
-        raise CallError("bad_response", f"{len(answers)} answers, {request.n} asked", retryable=not answers)
-    return Completion(answers, counted)
+        raise CallError("refused", f"{len(answers)} answers, {request.n} asked", usage=usage)
+    return Completion(answers, usage)
 
 
-def read_usage(data: dict[str, Any]) -> Usage:
-    usage = data.get("usage") or {}
-    return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+def read_usage(data: dict[str, Any], request: Request | None = None) -> Usage:
+    """Tokens as the server counts them. Where it does not, an estimate, so that a budget in tokens or money still binds:
+    a token for each three bytes."""
+    usage = data.get("usage")
+    counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
+    known = [one for one in counts if isinstance(one, int) and 0 <= one < 1 << 40]
+    if len(known) == 2:
+        return Usage(*known)
+    asked = sum(len(content.encode()) for _, content in request.messages) // 3 + 1 if request else 1
+    return Usage(asked, len(json.dumps(data.get("choices"))) // 3)
 
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:
-    text = row["message"]["content"]
+    message = row["message"]
     finish = str(row.get("finish_reason") or "stop")
-    if text is None or finish == "content_filter":
-        refusal = row["message"].get("refusal")
+    text = spoken_text(message.get("content"))
+    if finish == "content_filter" or (text is None and finish != "length"):
+        refusal = message.get("refusal")
         raise CallError("refused", f"no answer, finish_reason {finish}" + (f": {refusal}" if refusal else ""))
+    if text is None:
+        text = ""  # the tokens ran out while it was thinking: an answer from which nothing can be read
     if request.choices is not None:
         text = choice_of(text, request.choices)
     elif request.prefix and text.startswith(request.prefix):
         text = text[len(request.prefix) :]  # asked to begin with it, the model did: the completion is what follows
     return Answer(text, finish, _logprobs(row.get("logprobs")))
+
+
+def spoken_text(content: Any) -> str | None:
+    """The text of a message: a string, or a list of parts of which the text ones count. ValueError for other things."""
+    if content is None:
+        return None
+    if isinstance(content, list):
+        content = "".join(
+            str(part.get("text") or "") for part in content if part.get("type") in ("text", "output_text")
+        )
+    if not isinstance(content, str):
+        raise ValueError(f"the content is a {type(content).__name__}")
+    # Half a surrogate pair is no text: neither UTF-8 nor SQLite can hold it.
+    return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def choice_of(text: str, choices: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from promptmill.model.chat import (
     Usage,
     plain_text,
 )
-from promptmill.model.wire import choice_of, read_usage, sampling_payload
+from promptmill.model.wire import choice_of, complete, read_usage, sampling_payload, spoken_text
 
 
 def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
@@ -36,20 +36,22 @@ def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
 
 def read_text(data: dict[str, Any], request: Request) -> Completion:
     """The answers in a text completion; errors as in wire.read_completion."""
+    usage = read_usage(data, request)
     try:
-        answers = tuple(_answer(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
-        usage = read_usage(data)
+        rows = sorted(data["choices"], key=lambda row: row.get("index", 0))
+        answers = tuple(_answer(row, request) for row in rows)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CallError("bad_response", f"not a text completion ({error!r})", retryable=True) from None
-    if len(answers) < request.n:
-        raise CallError("bad_response", f"{len(answers)} answers, {request.n} asked", retryable=not answers)
-    return Completion(answers, usage)
+    except CallError as error:
+        error.usage = usage
+        raise
+    return complete(answers, usage, request)
 
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:
-    text = row["text"]
-    if not isinstance(text, str):
-        raise TypeError("no text")
+    text = spoken_text(row["text"])
+    if text is None:
+        raise ValueError("no text")
     if request.choices is not None:
         text = choice_of(text, request.choices)
     return Answer(text, str(row.get("finish_reason") or "stop"), _logprobs(row.get("logprobs")))

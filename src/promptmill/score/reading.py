@@ -30,18 +30,23 @@ def box_contents(text: str) -> list[tuple[int, str]]:
     found = []
     for match in BOX.finditer(text):
         depth, end = 1, match.end()
-        while end < len(text) and depth:
+        while end < len(text) and depth and end - match.end() < 1000:
             depth += (text[end] == "{") - (text[end] == "}")
             end += 1
         found.append((match.start(), text[match.end() : end - (depth == 0)]))
     return found
 
 
+LOOK_AT = 8000
+"""Characters from the end in which an answer is announced: what runs on for longer must not hold up a whole run."""
+
+
 def final_segments(text: str) -> list[str]:
     """What follows each announcement of an answer, in order: the rest of its line (the next where that is empty)."""
+    text = text[-LOOK_AT:]
     found = box_contents(text)
     for match in MARKER.finditer(text):
-        rest = text[match.end() :].lstrip(" \t*_:\n")
+        rest = text[match.end() : match.end() + 1000].lstrip(" \t*_:\n")
         line = rest.partition("\n")[0].strip()
         if line and not BOX.search(line):  # a box speaks for itself
             found.append((match.start(), line))

@@ -43,7 +43,8 @@ class Draft:
 def text_of(value: Any) -> str:
     """A value as text: 39.0 is "39", true is "true", nothing is "", a list or an object is JSON."""
     if isinstance(value, str):
-        return value
+        # JSON can write half a surrogate pair, which is no text; a replacement sign stands for it as on any screen.
+        return value if value.isprintable() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if value is None or value != value:  # a missing number in parquet is a nan
         return ""
     if isinstance(value, bool):

@@ -96,6 +96,8 @@ def _read_json(path: Path, text: str, kind: str, limit: int | None) -> Table:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg} (column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if isinstance(document, list):
         return Table(path, list(islice(_dicts(path, "row", enumerate(document, 1)), limit)))
     if not isinstance(document, dict):
@@ -132,6 +134,11 @@ def _read_lines(path: Path, text: str) -> Iterator[Row]:
             values = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not JSON: {error.msg} (column {error.colno})") from None
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # a number of thousands of digits, lists within lists within lists
+            raise InputError(f"{path}, line {number}: cannot be read as JSON ({error})") from None
         yield from _dicts(path, "line", [(number, values)])
 
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from promptmill.prompt import fill
+from promptmill.score.reading import spoken
 from promptmill.vary.wording import Wording
 
 LONGEST_INSTRUCTION = 4000  # characters; a writer that rambles must not fill the context of the task model
@@ -40,8 +41,15 @@ def first_order(instruction: str, wording: Wording, rng: random.Random) -> Mutat
     )
 
 
-_PREAMBLE = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]*[:.!]\s*|here(?:'s| is| are)\b[^\n:]*:\s*)+", re.IGNORECASE
+# What writers say before the instruction: a first line that ends in a colon, "Here is the new instruction: …", "Sure!".
+_PREAMBLES = (
+    re.compile(r"^(?:sure|certainly|of course|absolutely|okay|ok|here(?:'s| is| are))\b[^\n]{0,100}:[ \t]*\n+", re.I),
+    re.compile(
+        r"^(?:(?:sure|certainly|of course|okay|ok)\b[!,.]?\s+)?here(?:'s| is| are)\b[^\n:]{0,60}"
+        r"\b(?:instruction|prompt|version|variation|variant|rewrite)s?\b[^\n:]{0,30}:\s*",
+        re.I,
+    ),
+    re.compile(r"^(?:sure|certainly|of course|absolutely)!\s+", re.I),
 )
 _LABEL = re.compile(
     r"^(?:\*\*)?(?:(?:new|improved|revised|rewritten)\s+)?(?:instruction|prompt)s?(?:\*\*)?\s*:\s*(?:\*\*)?\s*", re.I
@@ -54,11 +62,11 @@ def read_instruction(text: str) -> str | None:
 
     None where nothing usable is left (empty, or longer than LONGEST_INSTRUCTION).
     """
-    text = text.rpartition("</think>")[2].strip()
+    text = spoken(text)
     fence = re.search(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
     if fence:
         text = fence[1].strip()
-    for pattern in (_PREAMBLE, _LABEL):
+    for pattern in (*_PREAMBLES, _LABEL):
         text = pattern.sub("", text).strip()
     for marks in _QUOTES:
         opening, closing = (marks[0], marks[1]) if len(marks) == 2 and marks != "**" else (marks, marks)
