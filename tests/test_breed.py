@@ -10,7 +10,7 @@ import pytest
 import promptmill as pm
 from promptmill.crafts.breed.config import BreedConfig
 from promptmill.crafts.breed.evolve import Breeder
-from promptmill.crafts.breed.report import lineage, report
+from promptmill.crafts.breed.report import lineage, report, sunk
 from promptmill.crafts.breed.unit import Unit, fitter
 from promptmill.errors import InputError
 from promptmill.measure.evaluate import Ask
@@ -208,3 +208,58 @@ def test_a_draw_goes_to_the_record_then_to_the_shorter_then_to_the_elder():
     assert fitter(long, short, ["1"], scorer)[0] is short
     elder, younger = unit(1, {"1": 1.0}), unit(2, {"1": 1.0})
     assert fitter(younger, elder, ["1"], scorer)[0] is elder
+
+
+def test_a_prompt_does_not_win_dev_by_the_questions_that_failed():
+    """One helpful-looking prompt has most of its calls refused; on what it answers it is always right."""
+
+    def flattering(request: Request) -> str:
+        if "instruction only" in request.messages[0][1]:
+            return "Be lucky."
+        if "lucky" in request.messages[0][1].lower():
+            if sum(map(int, re.findall(r"\d+", request.messages[-1][1]))) % 10:
+                raise CallError("refused", "no")
+            return str(sum(map(int, re.findall(r"\d+", request.messages[-1][1]))))
+        return adder(request)
+
+    result = pm.breed(task(), Model(ScriptedBackend(flattering)), generations=1)
+    assert result["best_prompt"] == SEED.to_dict()
+    assert result["verdict"].startswith("no improvement")
+
+
+def test_no_answers_at_all_are_no_verdict_on_the_prompt():
+    def silent(request: Request) -> str:
+        if "instruction only" in request.messages[0][1]:
+            return adding_words(request)
+        raise CallError("local_error", "out of order")
+
+    b = breeder(Model(ScriptedBackend(silent)), generations=1, population=2, batch=2)
+    b.train, b.dev, b.test = b.train[:2], b.dev[:2], b.test[:2]
+    result = report(b, run(b))
+    assert result["verdict"] == "not proved: the seed prompt got no answer on dev"
+    assert (result["dev"]["seed"], result["test"]["gain"]) == (None, None)
+
+
+def test_the_writer_is_in_the_books_and_each_breed_has_its_own():
+    model, writer = scripted(), Model(ScriptedBackend(adding_words, fingerprint="writer"), role="writer")
+    first = pm.breed(task(), model, writer=writer, generations=2)
+    again = pm.breed(task(), model, writer=writer, generations=2)
+    assert first["calls"]["writer"] > 0
+    assert again["calls"] == first["calls"]
+
+
+def test_what_a_smaller_budget_spent_on_its_proof_is_gone_from_a_larger_one():
+    small = breeder(scripted(ledger=Ledger(Budget(calls=1200))), generations=30)
+    before = report(small, run(small))
+    assert before["stopped"]
+    proof = before["budget"]["proof"]["calls"]
+    assert proof == pytest.approx(before["calls"]["task"], abs=900)
+    assert sunk(before, Budget(calls=1200)).calls == 0, "the same command again goes the same way"
+    assert sunk(before, Budget(calls=3000)).calls == proof
+    assert sunk(before | {"stopped": None}, Budget(calls=3000)).calls == 0
+    assert sunk(None, Budget()).calls == 0
+
+
+def test_a_setting_out_of_range_is_one_line():
+    with pytest.raises(InputError, match="population: input should be greater than or equal to 2"):
+        pm.breed(task(), scripted(), population=1)

@@ -158,7 +158,7 @@ def test_a_forecast_costs_nothing(cli, sums, tmp_path: Path):
     assert said.code == 0
     assert "at most $" in said.err
     assert "the budget may end it at $" in said.err
-    assert not Path("r/report.json").exists()
+    assert not Path("r").exists()
 
 
 def test_a_budget_ends_with_code_3_and_more_continues(cli, sums):
@@ -169,6 +169,48 @@ def test_a_budget_ends_with_code_3_and_more_continues(cli, sums):
     assert json.loads(Path("r/report.json").read_text())["answered"] == 30
     assert cli(*arguments, "--budget-calls", "100").code == 0
     assert json.loads(Path("r/report.json").read_text())["answered"] == 100
+
+
+def test_a_breed_that_is_given_more_ends_in_a_proof_within_its_budget(cli, sums):
+    arguments = ("breed", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "Add.", "--out", "r",
+                 "--set", "breed.population=4", "--set", "breed.generations=40")  # fmt: skip
+    for budget in (420, 700, 900):
+        said = cli(*arguments, "--budget-calls", str(budget))
+        report = json.loads(Path("r/report.json").read_text())
+        assert not report["verdict"].startswith("not proved"), (budget, report["verdict"])
+        assert report["paid"]["calls"] <= budget
+        assert said.code in (0, 3)
+
+
+def test_a_model_that_never_answers_ends_with_code_1(cli, sums, tmp_path: Path):
+    (tmp_path / "silent.yaml").write_text("rules: [{user: 'instruction only', answer: 'Hm.'}]")
+    small = ("--limit", "3", "--set", "breed.population=2", "--set", "breed.generations=1")
+    said = cli("breed", sums, "--model", "scripted:silent.yaml", *small)
+    assert said.code == 1
+    assert "not proved: the seed prompt got no answer" in said.out
+    assert cli("eval", sums, "--model", "scripted:silent.yaml", "--limit", "3").code == 1
+
+
+def test_a_forecast_of_a_finished_run_changes_nothing_in_it(cli, sums):
+    arguments = ("breed", sums, *SCRIPTED, "--prompt", "Add.", "--out", "r", "--set", "breed.population=4",
+                 "--set", "breed.generations=2")  # fmt: skip
+    cli(*arguments)
+    before = {name: Path("r", name).read_bytes() for name in ("metrics.jsonl", "report.json", "run.json")}
+    said = cli(*arguments, "--forecast", "--json")
+    assert json.loads(said.out)["calls"] > 0
+    assert {name: Path("r", name).read_bytes() for name in before} == before
+
+
+def test_an_empty_prompt_is_no_instruction(cli, sums):
+    cli("eval", sums, *SCRIPTED, "--prompt", "", "--out", "r")
+    assert json.loads(Path("r/report.json").read_text())["prompt"]["system"] == ""
+
+
+def test_what_a_model_says_does_not_steer_the_terminal(cli, sums, tmp_path: Path):
+    (tmp_path / "rude.yaml").write_text('default: "\\e[2J[bold]gone[/bold]\\a"')
+    said = cli("eval", sums, "--model", "scripted:rude.yaml")
+    assert "\x1b" not in said.out
+    assert "[bold]gone[/bold]" in said.out
 
 
 def test_a_shared_cache_answers_other_runs_and_is_not_counted_as_paid(cli, sums):

@@ -11,10 +11,10 @@ import typer
 from promptmill.cli.config import BreedRunConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import Bars, bars, err, forecast_line, number, out, plain, show_rows, spent, table
+from promptmill.cli.screen import bars, err, number, out, plain, show_forecast, show_rows, spent, table
 from promptmill.cli.session import Session, limited, session
 from promptmill.crafts.breed.evolve import Breeder, Breeding
-from promptmill.crafts.breed.report import evaluations, report
+from promptmill.crafts.breed.report import evaluations, report, sunk
 from promptmill.measure.evaluate import Ask, requests
 from promptmill.model.gate import run_blocking
 from promptmill.score.scorer import scorer_spec
@@ -38,10 +38,10 @@ def breed_command(given: Given, **more: Any) -> None:
     with session("breed", task.name, identity, config, given, config.writer) as work, bars() as watch:
         breeder = Breeder(task, work.model, work.writer, prompt, config.breed, wording, ask, config.seed,
                           train=splits[0], dev=splits[1], test=splits[2],
+                          sunk=sunk(work.run.last_report(), work.ledger.budget),
                           watch=watch, note=lambda row: work.run.metric(**row))  # fmt: skip
-        sample = list(requests(task, prompt, splits[0][:64], ask))
-        err.print(forecast_line(work.model.estimate(sample, of=breeder.most_calls()), work.ledger), soft_wrap=True)
-        if given["forecast"]:
+        most = breeder.forecast(list(requests(task, prompt, splits[0][:64], ask)))
+        if show_forecast(most, work.ledger, given):
             return
         found = run_blocking(_breed(breeder, work))
         result = report(breeder, found)
@@ -55,6 +55,8 @@ def breed_command(given: Given, **more: Any) -> None:
             f"stopped: {found.stopped}; the same command with more goes on from here", markup=False, soft_wrap=True
         )
         raise typer.Exit(3)
+    if result["dev"]["seed"] is None:
+        raise typer.Exit(1)
 
 
 async def _breed(breeder: Breeder, work: Session) -> Breeding:
@@ -83,6 +85,3 @@ def _show(work: Session, found: Breeding, result: dict[str, Any], path: Path) ->
     out.print()
     show_rows([("verdict", result["verdict"]), *spent(result, work.ledger), ("report", path)])
     out.print(f"next: promptmill ask TEXT --prompt-file {path}", markup=False, soft_wrap=True)
-
-
-__all__ = ["Bars", "breed_command"]

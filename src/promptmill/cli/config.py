@@ -91,6 +91,11 @@ def resolve(kind: type[C], given: Given, **more: Any) -> C:
         if not equals:
             raise InputError(f"--set {setting}: must be key=value, such as --set sampling.top_p=0.9")
         _put(data, key.strip(), _value(value), f"--set {setting}")
+    writer = data.get("writer")
+    if isinstance(writer, dict):  # how to reach a server is said once, unless the writer's differs
+        model = data.get("model") or {}
+        shared = ("concurrency", "timeout", "attempts", "base_wait", "api_key_env")
+        data["writer"] = {key: model[key] for key in shared if key in model} | writer
     return checked(kind, data)
 
 

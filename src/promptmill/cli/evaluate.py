@@ -12,7 +12,7 @@ import typer
 from promptmill.cli.config import EvalConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import bars, err, forecast_line, interval, out, plain, show_rows, spent, table
+from promptmill.cli.screen import bars, err, interval, out, plain, show_forecast, show_rows, spent, table
 from promptmill.cli.session import Session, limited, session
 from promptmill.measure.evaluate import Ask, Evaluation, answers_schema, evaluate_async, requests
 from promptmill.measure.runs import compare
@@ -38,10 +38,8 @@ def eval_command(given: Given, **more: Any) -> None:
     }  # fmt: skip
     with session("eval", task.name, identity, config, given) as work:
         sample = list(requests(task, prompt, examples[:64], ask))
-        err.print(
-            forecast_line(work.model.estimate(sample, of=len(examples) * ask.repeat), work.ledger), soft_wrap=True
-        )
-        if given["forecast"]:
+        most = work.model.estimate(sample, of=len(examples) * ask.repeat)
+        if show_forecast(most, work.ledger, given):
             return
         stage = work.run.stage("answers", answers_schema())
         evaluation = _with_bar(work, task, prompt, examples, ask, stage)

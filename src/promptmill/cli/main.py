@@ -107,7 +107,8 @@ def breed(
 @app.command(epilog="Example: promptmill serve --model embedded --port 8100")
 @with_options(MODEL)
 def serve(
-    given: Given, port: Annotated[int, typer.Option("--port", help="of 127.0.0.1; 0 takes a free one")] = 8100
+    given: Given,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="of 127.0.0.1; 0 takes a free one")] = 8100,
 ) -> None:
     """Serve a local or embedded model as an OpenAI-compatible endpoint on 127.0.0.1."""
     from promptmill.cli.serve import serve_command
@@ -130,9 +131,12 @@ def main() -> None:
     except PromptmillError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; what was answered is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone (head, say)
+        sys.exit(0)
+    except OSError as error:  # a full disk, a folder that must not be written: not a bug, so no traceback
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

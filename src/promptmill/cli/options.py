@@ -5,6 +5,7 @@ A command's configuration is built from four layers, each over the one before: d
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,7 +97,11 @@ def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(command)
         def run(*args: Any, **kwargs: Any) -> None:
             given = {name: kwargs.pop(name) for name in names}
-            command(*args, given=given, **kwargs)
+            try:
+                command(*args, given=given, **kwargs)
+            except KeyboardInterrupt:  # here, for typer would end without a word
+                print("stopped; what was answered is kept, the same command goes on from there", file=sys.stderr)
+                raise typer.Exit(130) from None
 
         parameters = [parameter.replace(kind=kind) for parameter in own] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from promptmill.cli.options import Given
 from promptmill.model.budget import Budget, Estimate, Ledger
+
+# What a model writes must not steer the terminal (colours, titles, cursor): control codes are shown, not sent.
+CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 
 out = Console(soft_wrap=False, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -51,6 +56,14 @@ def bars() -> Iterator[Bars]:
     # Where standard error is no terminal (a Slurm log, a pipe) a bar would be redrawn as a thousand lines.
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=False) as progress:
         yield Bars(progress)
+
+
+def show_forecast(most: Estimate, ledger: Ledger, given: Given) -> bool:
+    """Say what is to come; True where no more was asked for (--forecast)."""
+    err.print(forecast_line(most, ledger), soft_wrap=True)
+    if given["forecast"] and given["json_"]:
+        print(json.dumps(asdict(most)))
+    return bool(given["forecast"])
 
 
 def forecast_line(most: Estimate, ledger: Ledger) -> str:
@@ -86,7 +99,8 @@ def table(title: str = "") -> Table:
 
 
 def plain(text: str, limit: int = 0) -> Text:
-    """A model's or user's text, never read as markup; on one line, cut at `limit` characters."""
+    """A model's or user's text, never read as markup or as commands to the terminal; with `limit` on one line, cut."""
+    text = text.translate(CONTROL)
     if limit:
         text = " ".join(text.split())
         text = text if len(text) <= limit else text[: limit - 1] + "…"
@@ -123,7 +137,3 @@ def show_rows(rows: list[tuple[str, Any]]) -> None:
     for name, value in rows:
         grid.add_row(name, value if isinstance(value, Text) else Text(str(value)))
     out.print(grid)
-
-
-def is_interactive() -> bool:
-    return sys.stderr.isatty()

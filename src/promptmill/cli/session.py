@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from promptmill.cli.config import AskConfig
 from promptmill.cli.options import Given
-from promptmill.model.budget import Ledger, price_of
+from promptmill.model.backend import Backend
+from promptmill.model.budget import Ledger, Price, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, open_backend
@@ -39,14 +41,32 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
     budget, prices = config.budget.budget(), config.budget.price_table()
     backends = [open_backend(config.model)] + ([open_backend(writer)] if writer else [])
     found = [price_of(backend.name, prices, budget) for backend in backends]
-    identity = identity | {"seed": config.seed, "model": backends[0].fingerprint,
+    cache = str(given["cache"].resolve()) if given["cache"] else None
+    identity = identity | {"seed": config.seed, "cache": cache, "model": backends[0].fingerprint,
                            "writer": backends[-1].fingerprint if writer else None}  # fmt: skip
     folder = given["out"] or Path("runs") / f"{craft}-{_file_name(name)}-{digest(identity)}"
+    if given["forecast"] and not (folder / "run.json").exists():
+        with TemporaryDirectory() as scratch:  # a forecast leaves nothing behind
+            yield from _opened(Path(scratch) / "run", craft, identity, config, given, backends, found, writer)
+        return
+    yield from _opened(folder, craft, identity, config, given, backends, found, writer)
+
+
+def _opened(
+    folder: Path,
+    craft: str,
+    identity: dict[str, Any],
+    config: AskConfig,
+    given: Given,
+    backends: list[Backend],
+    found: list[Price | None],
+    writer: ModelConfig | None,
+) -> Iterator[Session]:
     settings = {"model": config.model.model_dump(), "budget": config.budget.model_dump(mode="json")}
     with Run(folder, craft, identity, settings) as run:
         store = CallStore(given["cache"] or run.calls_path, run.id, shared=bool(given["cache"]))
         try:
-            ledger = Ledger(budget)
+            ledger = Ledger(config.budget.budget())
             models = [
                 Model(backend, role=role, store=store, ledger=ledger, price=price, attempts=kind.attempts,
                       base_wait=kind.base_wait)

@@ -30,7 +30,7 @@ def tasks_command(name: str | None) -> None:
     shown = table("the first examples")
     fields = list(next(iter(task.split("all"))).fields)
     for field in [*fields, "gold"]:
-        shown.add_column(field, overflow="fold")
+        shown.add_column(plain(field), overflow="fold")
     for example in task.split("all")[:3]:
         shown.add_row(*(plain(example.fields[field], 200) for field in fields), plain(" | ".join(example.gold), 80))
     out.print(shown)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from promptmill.errors import BudgetSpent
 from promptmill.model.chat import GREEDY, Completion, Failure, Request, Sampling
-from promptmill.model.gate import Model, run_blocking
+from promptmill.model.gate import Model, run_blocking, together
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import Score, Scorer
 from promptmill.store.stage import Stage
@@ -103,7 +102,7 @@ async def evaluate_async(
                 on_answer()
 
     # Twice as many workers as slots: those who wait for a retry or for the record hold no slot of the server.
-    await _together(work, min(len(examples) * ask.repeat, 2 * model.concurrency))
+    await together([work() for _ in range(min(len(examples) * ask.repeat, 2 * model.concurrency))])
     tally.flush()
     return tally.evaluation(stopped[0] if stopped else None)
 
@@ -139,18 +138,6 @@ def answers_schema() -> pa.Schema:
         ("prompt_tokens", count), ("completion_tokens", count),
     ]  # fmt: skip
     return pa.schema(columns)
-
-
-async def _together(work: Callable[[], Any], count: int) -> None:
-    """Run `count` workers; the first error ends them all and is raised."""
-    tasks = [asyncio.create_task(work()) for _ in range(count)]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 class _Tally:

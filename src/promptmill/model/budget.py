@@ -67,6 +67,17 @@ class Spend:
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def less(self, other: Spend) -> Spend:
+        return Spend(
+            self.calls - other.calls,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.cost - other.cost,
+        )
+
+    def plus(self, other: Spend) -> Spend:
+        return self.less(Spend().less(other))
+
     def add(self, usage: Usage, cost: float | None, calls: int = 1) -> None:
         self.calls += calls
         self.prompt_tokens += usage.prompt
@@ -86,6 +97,15 @@ class Estimate:
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def plus(self, other: Estimate) -> Estimate:
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Estimate(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            cost,
+        )
 
 
 @dataclass
@@ -165,12 +185,14 @@ class Ledger:
         return f"the budget does not allow the next call (used: {', '.join(parts)})"
 
     def summary(self) -> dict[str, Any]:
-        """What was spent, for report.json: asked calls, the same however often a run was broken off."""
-        total = self.total
+        """For report.json. calls, tokens, cost: what the result rests on, the same however often a run was broken off.
+        paid: all that the run has ever paid for, ways that were given up for a larger budget included."""
+        total, paid = self.total, self.paid
         return {
             "calls": {role: spend.calls for role, spend in sorted(self.asked.items())},
             "tokens": {"prompt": total.prompt_tokens, "completion": total.completion_tokens},
             "cost": round(total.cost, 6),
+            "paid": {"calls": paid.calls, "tokens": paid.tokens, "cost": round(paid.cost, 6)},
         }
 
 

@@ -136,9 +136,9 @@ class Model:
         """Blocking `ask_score` of many, answers in order."""
         return run_blocking(self._each(self.ask_score, requests))
 
-    async def _each(self, ask: Callable[[Any], Awaitable[T]], requests: Sequence[Any]) -> list[T]:
+    async def _each(self, ask: Callable[[Any], Coroutine[Any, Any, T]], requests: Sequence[Any]) -> list[T]:
         async with self:
-            return list(await asyncio.gather(*(ask(request) for request in requests)))
+            return await together([ask(request) for request in requests])
 
     def estimate(self, requests: Sequence[Request], of: int | None = None) -> Estimate:
         """What `requests` may cost at most, nothing counted as cached; with `of`, they are a sample of that many."""
@@ -288,6 +288,19 @@ class Model:
             "what was answered is kept, the same command goes on from there"
         )
         raise self._lost
+
+
+async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all side by side, results in order. The first error ends the others too, and is raised when they have ended:
+    nothing goes on unseen."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

@@ -95,8 +95,8 @@ def complete(answers: tuple[Answer, ...], usage: Usage, request: Request) -> Com
 
 
 def read_usage(data: dict[str, Any], request: Request | None = None) -> Usage:
-    """Tokens as the server counts them. Where it does not, an estimate, so that a budget in tokens or money still binds:
-    a token for each three bytes."""
+    """Tokens as the server counts them. Where it does not, an estimate (a token for each three bytes), so that a budget
+    in tokens or money still binds."""
     usage = data.get("usage")
     counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
     known = [one for one in counts if isinstance(one, int) and 0 <= one < 1 << 40]
@@ -127,9 +127,8 @@ def spoken_text(content: Any) -> str | None:
     if content is None:
         return None
     if isinstance(content, list):
-        content = "".join(
-            str(part.get("text") or "") for part in content if part.get("type") in ("text", "output_text")
-        )
+        texts = [part for part in content if part.get("type") in ("text", "output_text")]
+        content = "".join(str(part.get("text") or "") for part in texts)
     if not isinstance(content, str):
         raise ValueError(f"the content is a {type(content).__name__}")
     # Half a surrogate pair is no text: neither UTF-8 nor SQLite can hold it.

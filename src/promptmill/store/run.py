@@ -42,12 +42,13 @@ class Run:
     def __init__(self, folder: Path, craft: str, identity: dict[str, Any], settings: dict[str, Any] | None = None):
         self.folder, self.craft = folder, craft
         self.identity = json.loads(json.dumps(identity))
-        self.continued = self._check_identity()
+        self._check_identity()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._hold()
         except OSError as error:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from None
+        self.continued = self._check_identity()  # again: another process may have begun it before the lock was ours
         if not self.continued:
             write_json(folder / "run.json", {
                 "id": secrets.token_hex(6), "craft": craft, "identity": self.identity, "settings": settings or {},
@@ -58,7 +59,7 @@ class Run:
         self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
         # Metrics follow from the configuration and the answers alone. A continued run passes the same way again, from
         # its cache, and so writes the same lines again.
-        self._metrics = (folder / "metrics.jsonl").open("w", encoding="utf-8")
+        self._metrics: IO[str] | None = None
         self.event("session", continued=self.continued, settings=settings or {}, command=_command())
 
     @property
@@ -69,7 +70,20 @@ class Run:
         _line(self._events, {"at": stamp(), "event": kind} | data)
 
     def metric(self, **data: Any) -> None:
+        if self._metrics is None:
+            self._metrics = (self.folder / "metrics.jsonl").open("w", encoding="utf-8")
         _line(self._metrics, data)
+
+    def last_report(self) -> dict[str, Any] | None:
+        """The report that an earlier session has left, if there is one."""
+        path = self.folder / "report.json"
+        try:
+            report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise InputError(f"{path}: cannot be read; remove it and run again") from None
+        return report
 
     def stage(self, name: str, schema: pa.Schema) -> Stage:
         return Stage(self.folder / "stages" / name, schema)
@@ -82,7 +96,8 @@ class Run:
 
     def close(self) -> None:
         for file in (self._events, self._metrics, self._lock):
-            file.close()
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> Run:
         return self

@@ -28,11 +28,18 @@ def breed(
     from promptmill.crafts.breed.evolve import Breeder
     from promptmill.crafts.breed.report import report
     from promptmill.measure.evaluate import Ask
+    from promptmill.model.budget import Ledger
     from promptmill.model.gate import run_blocking
+    from promptmill.settings import checked
     from promptmill.vary.wording import load_wording
 
+    books = Ledger(model.ledger.budget)  # this breed's own, whatever the models were asked before
+    for one in {id(model): model, id(writer): writer}.values():
+        if one is not None:
+            one.start_books(books)
     breeder = Breeder(
-        task, model, writer or model, prompt or task.prompt, BreedConfig(**settings), load_wording(), Ask(), seed,
+        task, model, writer or model, prompt or task.prompt, checked(BreedConfig, settings, "breed"), load_wording(),
+        Ask(), seed,
         task.split("train"), task.split("dev"), task.split("test"),
     )  # fmt: skip
 

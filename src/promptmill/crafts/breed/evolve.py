@@ -9,7 +9,6 @@ the answers are in the run's record: a continued run passes the same way again, 
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,9 +19,11 @@ from promptmill.crafts.breed.config import BreedConfig
 from promptmill.crafts.breed.unit import Unit, fitter
 from promptmill.errors import BudgetSpent, InputError
 from promptmill.measure.evaluate import Ask, Evaluation, evaluate_async
+from promptmill.model.budget import Estimate, Spend
 from promptmill.model.chat import Completion, Failure, Request, Sampling
-from promptmill.model.gate import Model
+from promptmill.model.gate import Model, together
 from promptmill.prompt import Prompt
+from promptmill.score.scorer import corpus_score
 from promptmill.tasks.task import Example, Task
 from promptmill.vary.mutate import Mutation, first_order, read_instruction, zero_order
 from promptmill.vary.wording import Wording
@@ -33,19 +34,27 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass
 class Breeding:
-    """Everything a breed has found. units: all prompts ever alive, by id; unit 0 is the seed prompt."""
+    """Everything a breed has found.
+
+    units: all prompts ever alive, by id; unit 0 is the seed prompt. proof: what dev and test have cost.
+    """
 
     units: list[Unit]
     finalists: dict[int, Evaluation]
     best: Unit
     test: dict[int, Evaluation]
     history: list[dict[str, Any]]
+    proof: Spend
     stopped: str | None
 
 
 @dataclass
 class Breeder:
-    """One breed. `run` goes from the seed prompt to a Breeding; the steps follow the paper's order."""
+    """One breed. `run` goes from the seed prompt to a Breeding; the steps follow the paper's order.
+
+    sunk: what a session that ended by a smaller budget has spent on its proof. This one goes another way from there, so
+    that is not in what it asks for, but it is gone from the budget.
+    """
 
     task: Task
     model: Model
@@ -63,6 +72,7 @@ class Breeder:
     units: list[Unit] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
+    sunk: Spend = field(default_factory=Spend)
     stopped: str | None = None
     _asked_before: Counter[str] = field(default_factory=Counter)
     _done: Counter[str] = field(default_factory=Counter)
@@ -82,9 +92,12 @@ class Breeder:
                 batch = await self._measure(population, generation)
         except BudgetSpent as error:
             self.stopped = str(error)
+        before = self.model.ledger.total
         finalists = await self._meet_on_dev()
         best = self._choose(finalists)
-        return Breeding(self.units, finalists, best, await self._prove(best), self.history, self.stopped)
+        test = await self._prove(best)
+        proof = self.model.ledger.total.less(before)
+        return Breeding(self.units, finalists, best, test, self.history, proof, self.stopped)
 
     async def _first_population(self) -> list[Unit]:
         """The seed prompt and mutants of it; each has its own mutation prompt or thinking style (section 3.1)."""
@@ -96,7 +109,7 @@ class Breeder:
         """Fitness of all on one random batch of train examples (its ids are returned), so that they can be compared;
         what was seen in earlier generations stays counted."""
         batch = self.rng.sample(list(self.train), min(self.config.batch, len(self.train)))
-        await asyncio.gather(*(self._fitness(unit, batch) for unit in population))
+        await together([self._fitness(unit, batch) for unit in population])
         ids = [example.id for example in batch]
         self._keep_history(generation, population, ids)
         return ids
@@ -119,13 +132,14 @@ class Breeder:
         for _ in range(self.config.attempts):
             missing = [i for i, child in enumerate(children) if child is None]
             drawn = [self._draw(parents[i]) for i in missing]
-            answers = await asyncio.gather(*(self.writer.ask(request, role="writer") for _, request in drawn))
+            answers = await together([self.writer.ask(request, role="writer") for _, request in drawn])
             for i, (mutation, _), answer in zip(missing, drawn, answers, strict=True):
                 children[i] = self._born(parents[i], mutation, answer, generation)
         return children
 
     def _born(self, parent: Unit, mutation: Mutation, answer: Completion | Failure, generation: int) -> Unit | None:
-        text = None if isinstance(answer, Failure) else read_instruction(answer.text)
+        cut = isinstance(answer, Completion) and answer.answers[0].finish == "length"
+        text = None if cut or isinstance(answer, Failure) else read_instruction(answer.text)
         prompt = self._rewritten(parent.prompt, text)
         if prompt is None or self._known(prompt):
             self.rejected[mutation.operator] += 1
@@ -178,24 +192,34 @@ class Breeder:
         fittest = sorted(tried, key=lambda unit: (-shrunk(unit), unit.id))[: self.config.finalists]
         meeting = [self.units[0], *fittest]
         self._done["dev"] = 0
-        results = await asyncio.gather(*(self._on("dev", unit, self.dev, len(meeting)) for unit in meeting))
+        results = await together([self._on("dev", unit, self.dev, len(meeting)) for unit in meeting])
         return {unit.id: result for unit, result in zip(meeting, results, strict=True)}
 
     def _choose(self, finalists: dict[int, Evaluation]) -> Unit:
-        """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one."""
-        complete = {key: value for key, value in finalists.items() if value.score is not None and not value.stopped}
-        if 0 not in complete:
-            return self.units[0]
+        """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one.
 
-        def rank(key: int) -> tuple[float, bool, int, int]:
-            return complete[key].score or 0.0, key == 0, -len(self.units[key].prompt.instruction), -key
+        Each is held against the seed on the examples that both have answered, and one that did not answer nine in ten
+        of them is no choice: a prompt must not win by the questions that failed.
+        """
+        seed = finalists[0]
+        best, most = self.units[0], (0.0, 0, 0)
+        for key, found in finalists.items():
+            both = [id for id in found.stats if id in seed.stats]
+            if key == 0 or found.stopped or len(both) < max(1, 0.9 * len(self.dev)):
+                continue
+            unit = self.units[key]
+            gain = self._score(found, both) - self._score(seed, both)
+            if gain > 0 and (gain, -len(unit.prompt.instruction), -key) > most:
+                best, most = unit, (gain, -len(unit.prompt.instruction), -key)
+        return best
 
-        return self.units[max(complete, key=rank)]
+    def _score(self, evaluation: Evaluation, on: Sequence[str]) -> float:
+        return corpus_score(self.task.scorer, [evaluation.stats[key] for key in on])
 
     async def _prove(self, best: Unit) -> dict[int, Evaluation]:
         """Seed and best on the test examples, which nothing before has seen."""
         pair = [self.units[0]] if best.id == 0 else [self.units[0], best]
-        results = await asyncio.gather(*(self._on("test", unit, self.test, len(pair)) for unit in pair))
+        results = await together([self._on("test", unit, self.test, len(pair)) for unit in pair])
         return {unit.id: result for unit, result in zip(pair, results, strict=True)}
 
     async def _on(self, split: str, unit: Unit, examples: Sequence[Example], prompts: int) -> Evaluation:
@@ -229,10 +253,16 @@ class Breeder:
         return self.config.population * min(self.config.batch, len(self.train)) * self.ask.repeat
 
     def _first_calls(self) -> int:
-        return (self.config.population - 1) * self.config.attempts + self._batch_calls()
+        return self._first_writer_calls() + self._batch_calls()
+
+    def _first_writer_calls(self) -> int:
+        return (self.config.population - 1) * self.config.attempts
 
     def _generation_calls(self) -> int:
-        return self.config.population // 2 * self.config.attempts + self._batch_calls()
+        return self._generation_writer_calls() + self._batch_calls()
+
+    def _generation_writer_calls(self) -> int:
+        return self.config.population // 2 * self.config.attempts
 
     def _proof_calls(self) -> int:
         return ((1 + self.config.finalists) * len(self.dev) + 2 * len(self.test)) * self.ask.repeat
@@ -241,18 +271,30 @@ class Breeder:
         """Calls of the whole breed at most."""
         return self._first_calls() + self.config.generations * self._generation_calls() + self._proof_calls()
 
+    def most_writer_calls(self) -> int:
+        """Those of `most_calls` that go to the writer."""
+        return self._first_writer_calls() + self.config.generations * self._generation_writer_calls()
+
+    def forecast(self, sample: Sequence[Request]) -> Estimate:
+        """What the whole breed may cost at most; `sample`: requests to the task model like those to come."""
+        draft = first_order(self.seed_prompt.instruction, self.wording, random.Random(self.seed))
+        asked = Request((("user", draft.request),), Sampling(max_tokens=self.config.writer_max_tokens))
+        written = self.most_writer_calls()
+        task = self.model.estimate(sample, of=self.most_calls() - written)
+        return task.plus(self.writer.estimate([asked], of=written))
+
     def _affords(self, calls: int) -> bool:
-        budget, asked = self.model.ledger.budget, self.model.ledger.total
+        budget, asked, sunk = self.model.ledger.budget, self.model.ledger.total, self.sunk
         per_call = 1.2 / max(1, asked.calls)  # a fifth more than calls have cost so far
         return (
-            (budget.calls is None or asked.calls + calls <= budget.calls)
-            and (budget.tokens is None or asked.tokens + calls * asked.tokens * per_call <= budget.tokens)
-            and (budget.cost is None or asked.cost + calls * asked.cost * per_call <= budget.cost)
+            (budget.calls is None or sunk.calls + asked.calls + calls <= budget.calls)
+            and (budget.tokens is None or sunk.tokens + asked.tokens * (1 + calls * per_call) <= budget.tokens)
+            and (budget.cost is None or sunk.cost + asked.cost * (1 + calls * per_call) <= budget.cost)
         )
 
     def _check_budget(self) -> None:
         calls = self.model.ledger.budget.calls
-        least = self._first_calls() + self._generation_calls() + self._proof_calls()
+        least = self.sunk.calls + self._first_calls() + self._generation_calls() + self._proof_calls()
         if calls is not None and calls < least:
             raise InputError(
                 f"--budget-calls {calls} is too little to breed: one generation and the proof need {least}; raise it, "

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from promptmill.crafts.breed.evolve import Breeder, Breeding
 from promptmill.crafts.breed.unit import Unit
 from promptmill.measure.compare import Comparison, compare_paired
 from promptmill.measure.evaluate import Evaluation
+from promptmill.model.budget import Budget, Spend
+from promptmill.score.scorer import corpus_score
 
 
 def proof(breeder: Breeder, found: Breeding) -> Comparison | None:
-    """Best against seed on the test examples; None where the best is the seed itself."""
-    if found.best.id == 0 or not all(evaluation.stats for evaluation in found.test.values()):
+    """Best against seed on the test examples that both answered; None where the best is the seed, or nothing was."""
+    if found.best.id == 0:
         return None
-    return compare_paired(found.test[0].stats, found.test[found.best.id].stats, breeder.task.scorer)
+    compared = compare_paired(found.test[0].stats, found.test[found.best.id].stats, breeder.task.scorer)
+    return compared if compared.n else None
 
 
 def verdict(found: Breeding, compared: Comparison | None) -> str:
     """One sentence; a gain is claimed only where the test shows it."""
     if any(evaluation.stopped for evaluation in [*found.finalists.values(), *found.test.values()]):
         return "not proved: the budget ended before all dev and test examples were answered"
+    if not found.finalists[0].stats:
+        return "not proved: the seed prompt got no answer on dev"
     if found.best.id == 0:
         return "no improvement: no prompt was better than the seed on dev"
     if compared is None:
-        return "not proved: too few test examples were answered"
+        return "not proved: no test example was answered under both prompts"
     gain = f"{compared.gain:+.3f}, 95 % interval {compared.lo:+.3f} to {compared.hi:+.3f}, p = {compared.p:.2g}"
     if compared.verdict == "better":
         return f"improved: {gain} on {compared.n} test examples"
@@ -34,37 +40,57 @@ def verdict(found: Breeding, compared: Comparison | None) -> str:
 
 
 def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
-    """report.json."""
+    """report.json. best_prompt is what was best on dev, or the seed prompt where test shows that to be worse."""
     compared = proof(breeder, found)
     ledger = breeder.model.ledger
-    seed_dev, best_dev = found.finalists[0], found.finalists.get(found.best.id)
+    worse = compared is not None and compared.verdict == "worse"
+    best = breeder.seed_prompt if worse else found.best.prompt
     return {
         "craft": "breed",
         "task": breeder.task.name,
         "model": breeder.model.name,
         "writer": breeder.writer.name,
         "seed_prompt": breeder.seed_prompt.to_dict(),
-        "best_prompt": found.best.prompt.to_dict(),
+        "best_prompt": best.to_dict(),
         "verdict": verdict(found, compared),
-        "dev": {"seed": seed_dev.score, "best": best_dev.score if best_dev else None, "n": len(breeder.dev)},
+        "dev": _dev(breeder, found),
         "test": _test(found, compared),
         "stopped": found.stopped,
         "operators": operators(breeder),
         "lineage": [_brief(unit, breeder) for unit in lineage(found.best, found.units)],
         **ledger.summary(),
         "failures": dict(sorted(ledger.failures.items())),
+        "budget": {"limits": asdict(ledger.budget), "proof": asdict(found.proof), "sunk": asdict(breeder.sunk)},
     }
+
+
+def sunk(before: dict[str, Any] | None, budget: Budget) -> Spend:
+    """What an earlier session that was stopped by another budget has spent on its proof (see `Breeder`)."""
+    if not before or not before.get("stopped"):
+        return Spend()
+    books = before["budget"]
+    gone = Spend(**books["sunk"])
+    return gone if books["limits"] == asdict(budget) else gone.plus(Spend(**books["proof"]))
+
+
+def _dev(breeder: Breeder, found: Breeding) -> dict[str, Any]:
+    """Scores of seed and best on the dev examples that both answered."""
+    seed, best = found.finalists[0].stats, found.finalists[found.best.id].stats
+    both = [key for key in seed if key in best]
+    scores = [corpus_score(breeder.task.scorer, [side[key] for key in both]) if both else None for side in (seed, best)]
+    return {"seed": scores[0], "best": scores[1], "n": len(both), "examples": len(breeder.dev)}
 
 
 def _test(found: Breeding, compared: Comparison | None) -> dict[str, Any]:
     seed, best = found.test[0], found.test[found.best.id]
-    row: dict[str, Any] = {"seed": seed.score, "best": best.score, "n": best.examples}
     if compared is None:
-        same = found.best.id == 0
-        return row | {"gain": 0.0 if same else None, "lo": None, "hi": None, "p": 1.0 if same else None}
-    return row | {"n": compared.n, "seed": compared.score_a, "best": compared.score_b, "gain": compared.gain,
-                  "lo": compared.lo, "hi": compared.hi, "p": compared.p, "wins": compared.wins,
-                  "losses": compared.losses}  # fmt: skip
+        same = found.best.id == 0 and seed.score is not None
+        row: dict[str, Any] = {"seed": seed.score, "best": best.score, "gain": 0.0 if same else None, "lo": None,
+                               "hi": None, "p": 1.0 if same else None, "n": best.answered}  # fmt: skip
+        return row | {"examples": best.examples}
+    return {"seed": compared.score_a, "best": compared.score_b, "gain": compared.gain, "lo": compared.lo,
+            "hi": compared.hi, "p": compared.p, "n": compared.n, "examples": best.examples, "wins": compared.wins,
+            "losses": compared.losses, "only_seed": compared.only_a, "only_best": compared.only_b}  # fmt: skip
 
 
 def lineage(unit: Unit, units: list[Unit]) -> list[Unit]:
