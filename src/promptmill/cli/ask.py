@@ -35,7 +35,8 @@ def ask_command(text: str, given: Given) -> None:
     price = price_of(config.model.name, config.budget.price_table(), budget)
     store = CallStore(given["cache"], f"ask-{secrets.token_hex(6)}") if given["cache"] else None
     model = open_model(config.model, store=store, ledger=Ledger(budget), price=price)
-    if show_forecast(model.estimate([request]), model.ledger, given):
+    if given["forecast"]:
+        show_forecast(model.estimate([request]), model.ledger, given)
         return
     (answer,) = model.complete([request])
     if isinstance(answer, Failure):
