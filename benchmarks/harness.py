@@ -18,33 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.crash import server_process, server_stats  # noqa: E402 (the mock server of the tests)
+
 IN_FLIGHT = 256
-
-
-@contextmanager
-def mock_server(latency: float = 0.05) -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.servers", "--latency", str(latency)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.wait(10)
-
-
-def stats(url: str) -> dict[str, int]:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as answer:
-        return json.load(answer)
 
 
 def question(i: int) -> str:
@@ -114,24 +97,24 @@ def cpu(work) -> float:
 
 def measure(calls: int, repeats: int) -> dict[str, float]:
     floor, ours, again = [], [], []
-    with tempfile.TemporaryDirectory() as warm_up, mock_server() as url:
+    with tempfile.TemporaryDirectory() as warm_up, server_process("--latency", "0.05") as url:
         cpu(bare(url, 200))
         cpu(harness(url, Path(warm_up), 200))  # imports
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as name, mock_server() as url:
+        with tempfile.TemporaryDirectory() as name, server_process("--latency", "0.05") as url:
             floor.append(cpu(bare(url, calls)) / calls * 1000)
-            before = stats(url)["calls"]
+            before = server_stats(url)["calls"]
             ours.append(cpu(harness(url, Path(name), calls)) / calls * 1000)
-            assert stats(url)["calls"] == before + calls
+            assert server_stats(url)["calls"] == before + calls
             again.append(cpu(harness(url, Path(name), calls)) / calls * 1000)
-            assert stats(url)["calls"] == before + calls, "the second time all comes from the cache"
+            assert server_stats(url)["calls"] == before + calls, "the second time all comes from the cache"
         print(f"bare {floor[-1]:.3f}  harness {ours[-1]:.3f}  from cache {again[-1]:.3f} ms CPU a call", flush=True)
-    with tempfile.TemporaryDirectory() as name, mock_server() as url:
+    with tempfile.TemporaryDirectory() as name, server_process("--latency", "0.05") as url:
         asyncio.run(harness(url, Path(name), calls))
-        reached = stats(url)["peak"]
-    with tempfile.TemporaryDirectory() as name, mock_server() as url:
+        reached = server_stats(url)["peak"]
+    with tempfile.TemporaryDirectory() as name, server_process("--latency", "0.05") as url:
         asyncio.run(harness(url, Path(name), 250, copies=8))
-        joined = stats(url)["calls"]
+        joined = server_stats(url)["calls"]
     return {
         "cpu_ms_per_call": round(statistics.median(ours), 3),
         "bare_aiohttp_cpu_ms": round(statistics.median(floor), 3),
@@ -155,7 +138,7 @@ def main() -> None:
     parser.add_argument("--rss", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rss:
-        with tempfile.TemporaryDirectory() as name, mock_server() as url:
+        with tempfile.TemporaryDirectory() as name, server_process("--latency", "0.05") as url:
             asyncio.run(harness(url, Path(name), arguments.rss))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
@@ -165,5 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import sqlite3
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from promptmill.model.cache import CallStore
 from promptmill.model.chat import CallError, Completion, Failure, Request, Sampling
 from promptmill.model.endpoint import EndpointBackend
 from promptmill.model.gate import GIVE_UP_AFTER, Model
-from promptmill.model.limiter import Limiter
 from promptmill.model.scripted import ScriptedBackend
 from tests.servers import FAULTS, Server, Serving
 
@@ -201,28 +199,6 @@ def test_a_budget_of_zero_and_a_cost_without_price_are_refused():
         Budget(calls=0)
 
 
-async def test_the_limiter_halves_once_for_a_burst_and_recovers():
-    limiter = Limiter(64)
-    for _ in range(64):
-        await limiter.acquire()
-    for _ in range(64):
-        limiter.pushback()
-        limiter.release()
-    assert limiter.window == 32
-    for _ in range(32 * 33):
-        limiter.success()
-    assert limiter.window > 50
-    assert limiter.peak == 64
-
-
-async def test_retry_after_holds_every_call_of_the_server():
-    limiter = Limiter(8)
-    limiter.pushback(0.15)
-    started = asyncio.get_running_loop().time()
-    await limiter.acquire()
-    assert asyncio.get_running_loop().time() - started >= 0.14
-
-
 async def test_a_throttling_server_lowers_what_is_in_flight():
     async with Serving(Server(latency=0.01)) as (server, url):
         server.script = ["429"] * 8
@@ -231,27 +207,6 @@ async def test_a_throttling_server_lowers_what_is_in_flight():
         await ask_all(model, [question(f"add {i}") for i in range(60)])
         assert 1 <= model.limiter.window < 16
         assert server.answered == 60
-
-
-async def test_cancelled_waiters_leave_the_limiter_whole():
-    limiter = Limiter(2)
-    rng = random.Random(0)
-
-    async def use() -> None:
-        await limiter.acquire()
-        try:
-            await asyncio.sleep(rng.random() / 500)
-        finally:
-            limiter.release()
-
-    tasks = [asyncio.create_task(use()) for _ in range(200)]
-    for task in rng.sample(tasks, 80):
-        await asyncio.sleep(0)
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert limiter.in_flight == 0
-    assert limiter.peak <= 2
-    await asyncio.wait_for(limiter.acquire(), 1)
 
 
 def test_blocking_use_works_inside_a_running_loop():
@@ -324,18 +279,6 @@ async def test_a_model_entered_twice_stays_open_until_the_last_has_left():
         async with model:
             await model.ask(question("add 1"))
         assert isinstance(await model.ask(question("add 2")), Completion)
-
-
-async def test_a_woken_waiter_that_is_cancelled_in_a_pause_passes_its_slot_on():
-    limiter = Limiter(1)
-    await limiter.acquire()
-    first, second = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
-    await asyncio.sleep(0)
-    limiter.pushback(0.1)
-    limiter.release()
-    await asyncio.sleep(0.01)
-    first.cancel()
-    await asyncio.wait_for(second, 2)
 
 
 async def test_models_on_one_server_share_its_limiter_and_its_pushbacks():

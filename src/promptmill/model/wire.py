@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,22 +71,24 @@ def _constrained(choices: Sequence[str], vllm: bool) -> dict[str, Any]:
 
 
 def read_completion(data: dict[str, Any], request: Request) -> Completion:
-    """The answers in a chat completion. CallError "bad_response" (retryable) for what is not one, "constraint" for an
-    answer outside the choices, "refused" for one that was withheld; the last two carry what they cost."""
+    """The answers in a chat completion; errors as in `read_answers`."""
+    return read_answers(data, request, _answer, "chat completion")
+
+
+def read_answers(
+    data: dict[str, Any], request: Request, read: Callable[[dict[str, Any], Request], Answer], what: str
+) -> Completion:
+    """The answers in a response, each row read by `read`. CallError "bad_response" (retryable) for what is no such
+    response, "constraint" for an answer outside the choices, "refused" for one that was withheld or is missing; the
+    last two carry what they cost."""
     usage = read_usage(data, request)
     try:
-        rows = sorted(data["choices"], key=lambda row: row.get("index", 0))
-        answers = tuple(_answer(row, request) for row in rows)
+        answers = tuple(read(row, request) for row in sorted(data["choices"], key=lambda row: row.get("index", 0)))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CallError("bad_response", f"not a chat completion ({error!r})", retryable=True) from None
+        raise CallError("bad_response", f"not a {what} ({error!r})", retryable=True) from None
     except CallError as error:
         error.usage = usage
         raise
-    return complete(answers, usage, request)
-
-
-def complete(answers: tuple[Answer, ...], usage: Usage, request: Request) -> Completion:
-    """The completion, if it has all the answers that were asked for."""
     if not answers:
         raise CallError("bad_response", "no answers", retryable=True)
     if len(answers) < request.n:

@@ -19,7 +19,7 @@ from promptmill.model.chat import (
     Usage,
     plain_text,
 )
-from promptmill.model.wire import choice_of, complete, read_usage, sampling_payload, spoken_text
+from promptmill.model.wire import choice_of, read_answers, read_usage, sampling_payload, spoken_text
 
 
 def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
@@ -35,17 +35,8 @@ def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
 
 
 def read_text(data: dict[str, Any], request: Request) -> Completion:
-    """The answers in a text completion; errors as in wire.read_completion."""
-    usage = read_usage(data, request)
-    try:
-        rows = sorted(data["choices"], key=lambda row: row.get("index", 0))
-        answers = tuple(_answer(row, request) for row in rows)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CallError("bad_response", f"not a text completion ({error!r})", retryable=True) from None
-    except CallError as error:
-        error.usage = usage
-        raise
-    return complete(answers, usage, request)
+    """The answers in a text completion; errors as in wire.read_answers."""
+    return read_answers(data, request, _answer, "text completion")
 
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:

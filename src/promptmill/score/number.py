@@ -28,6 +28,8 @@ LATEX = (
     (re.compile(r"-\\?[$€£¥₹]"), "-"),
     (re.compile(r"\\?[$€£¥₹]|\\[()\[\]]"), " "),
 )
+SPECIAL = re.compile(r"[^\x00-\x7f]|[\\{$']")
+"""Without one of these signs nothing in LATEX can match: most texts need no second look."""
 
 
 class Read(NamedTuple):
@@ -39,8 +41,9 @@ class Read(NamedTuple):
 
 def read_numbers(text: str) -> list[Read]:
     """All numbers of `text`: 1,234.5  -$3  3/4  1 1/2  50%  6.0e3 ; a fraction over zero is two numbers."""
-    for pattern, plain in LATEX:
-        text = pattern.sub(plain, text)
+    if SPECIAL.search(text):
+        for pattern, plain in LATEX:
+            text = pattern.sub(plain, text)
     found = []
     for match in NUMBER.finditer(text):
         value = float(match["number"].replace(",", "") + (match["exponent"] or ""))

@@ -27,7 +27,9 @@ def spoken(answer: str) -> str:
 
 def box_contents(text: str) -> list[tuple[int, str]]:
     r"""(position, content) of each \boxed{…}, braces balanced."""
-    found = []
+    found: list[tuple[int, str]] = []
+    if "\\" not in text:
+        return found
     for match in BOX.finditer(text):
         depth, end = 1, match.end()
         while end < len(text) and depth and end - match.end() < 1000:
