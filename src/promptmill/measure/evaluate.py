@@ -101,8 +101,8 @@ async def evaluate_async(
             if on_answer:
                 on_answer()
 
-    # Twice as many workers as slots: those who wait for a retry or for the record hold no slot of the server.
-    await together([work() for _ in range(min(len(examples) * ask.repeat, 2 * model.concurrency))])
+    # As many workers as the server has slots: one who finds a slot at once costs no waiting in line.
+    await together([work() for _ in range(min(len(examples) * ask.repeat, model.concurrency))])
     tally.flush()
     return tally.evaluation(stopped[0] if stopped else None)
 

@@ -1,7 +1,7 @@
 """The record of every call, which is the cache too: one SQLite file (write-ahead log), in the run's folder or shared.
 
 A call's row is written before its answer is used, so whatever instant a process is killed at, only calls in flight are
-lost. Rows are written in groups: one transaction for all answers that arrive within four milliseconds.
+lost. Rows are written in groups: one transaction for all answers that arrive within two milliseconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, Completion, Failure, Request, ScoreRequest, Scores, TokenLogprob, Usage
 
-GROUP_SECONDS = 0.004
+GROUP_SECONDS = 0.002
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
