@@ -84,9 +84,9 @@ async def test_a_joined_call_survives_the_cancelling_of_its_owner():
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_each_fault_of_the_server_is_survived(fault: str):
-    async with Serving(Server(hang=0.5)) as (server, url):
+    async with Serving(Server(hang=1.2)) as (server, url):
         server.script = [fault, fault]
-        model = Model(endpoint(url, timeout=0.2), **QUICK)
+        model = Model(endpoint(url, timeout=0.8), **QUICK)
         (result,) = await ask_all(model, [question("add 1")])
         assert isinstance(result, Completion), result
         assert server.calls == 3
