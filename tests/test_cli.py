@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from promptmill.cli.main import main
-from tests.crash import promptmill, server_process, server_stats
+from tests.crash import PROMPTMILL, promptmill, server_process, server_stats
 
 SCRIPT = {
     "rules": [
@@ -279,6 +281,8 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(mistake: str, cli
     cli(*arguments).is_one_error_line(*words)
     reports = list(tmp_path.rglob("report.json"))
     assert reports == []
+    # Only what is found out when the run is about to begin, or in the middle of it, may leave its folder.
+    assert mistake in ("budget too small", "unreachable server") or not (tmp_path / "runs").exists()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
@@ -294,3 +298,23 @@ def test_an_endpoint_over_http_with_faults_loses_nothing(tmp_path: Path):
         assert server_stats(url)["calls"] > 100
     report = json.loads(done.stdout)
     assert (report["answered"], report["score"], report["failures"]) == (100, 1.0, {})
+
+
+def test_ctrl_c_ends_with_a_word_and_code_130_and_the_same_command_goes_on(tmp_path: Path):
+    rows = [{"question": f"Add {i % 60} and 7.", "answer": str(i % 60 + 7)} for i in range(120)]  # each question twice
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with server_process("--latency", "0.1") as url:
+        command = ["eval", "t.jsonl", "--scorer", "number", "--split", "all", "--model", "mock", "--base-url", url,
+                   "--prompt", "step", "--concurrency", "4", "--json"]  # fmt: skip
+        running = subprocess.Popen([*PROMPTMILL, *command], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        while server_stats(url)["calls"] < 8:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+        assert running.returncode == 130
+        assert err.splitlines()[-1].startswith("stopped; what was answered is kept")
+        assert "Traceback" not in err
+        assert server_stats(url)["calls"] < 40
+        done = promptmill(*command, cwd=tmp_path)
+        assert json.loads(done.stdout)["score"] == 1.0
+        assert server_stats(url)["repeated"] <= 4, "only what was in flight"

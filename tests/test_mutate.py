@@ -62,7 +62,7 @@ def test_the_instruction_is_read_out_of_what_writers_say(said: str, meant: str):
     "said", ["", "  \n", '""', "<think>and so on</think>", "<think>\nOkay, the user", "x" * (LONGEST_INSTRUCTION + 1)]
 )
 def test_nothing_usable_is_none(said: str):
-    assert read_instruction(said) in (None, '""') if said == '""' else read_instruction(said) is None
+    assert read_instruction(said) is None
 
 
 @given(st.text(max_size=200))

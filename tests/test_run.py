@@ -125,4 +125,4 @@ def test_a_difference_is_told_exactly_where_there_is_one(a: object, b: object):
         assert difference({"x": a}, {"x": b}) == ""
     if difference({"x": a}, {"x": b}):
         assert not same
-        assert digest({"x": a}) != digest({"x": b}) or repr(a) != repr(b)
+        assert digest({"x": a}) != digest({"x": b})

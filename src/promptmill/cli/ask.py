@@ -16,7 +16,7 @@ from promptmill.errors import InputError, ModelError
 from promptmill.model.budget import Ledger, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.chat import Failure, Request
-from promptmill.model.load import open_model
+from promptmill.model.load import behind_gate, open_backend
 from promptmill.prompt import Prompt
 
 
@@ -31,17 +31,18 @@ def ask_command(text: str, given: Given) -> None:
     if len(names) > 1:
         raise InputError(f"ask fills one hole, the prompt has {len(names)}: {', '.join(sorted(names))}")
     request = Request(prompt.render({next(iter(names)): text}), config.sampling.sampling(config.seed), prompt.prefix)
-    budget = config.budget.budget()
-    price = price_of(config.model.name, config.budget.price_table(), budget)
+    ledger, prices = Ledger(config.budget.budget()), config.budget.price_table()
+    backend = open_backend(config.model)
+    price = price_of(backend.name, prices, ledger.budget)
     store = CallStore(given["cache"], f"ask-{secrets.token_hex(6)}") if given["cache"] else None
-    model = open_model(config.model, store=store, ledger=Ledger(budget), price=price)
+    model = behind_gate(backend, config.model, store=store, ledger=ledger, price=price)
     if given["forecast"]:
-        show_forecast(model.estimate([request]), model.ledger, given)
+        show_forecast(model.estimate([request]), ledger, given)
         return
     (answer,) = model.complete([request])
     if isinstance(answer, Failure):
         raise ModelError(f"{model.name} gave no answer: {answer.kind}: {answer.detail}")
     if given["json_"]:
-        print(json.dumps({"answer": answer.text, **model.ledger.summary()}, ensure_ascii=False))
+        print(json.dumps({"answer": answer.text, **ledger.summary()}, ensure_ascii=False))
     else:
         out.print(plain(answer.text) if out.is_terminal else Text(answer.text), soft_wrap=True)

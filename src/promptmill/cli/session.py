@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 from promptmill.cli.config import AskConfig
 from promptmill.cli.options import Given
-from promptmill.model.backend import Backend
-from promptmill.model.budget import Ledger, Price, price_of
+from promptmill.model.budget import Ledger, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
-from promptmill.model.load import ModelConfig, open_backend
+from promptmill.model.load import ModelConfig, behind_gate, open_backend
 from promptmill.store.run import Run
 from promptmill.store.stage import digest
 
@@ -38,44 +37,26 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
             writer: ModelConfig | None = None) -> Iterator[Session]:  # fmt: skip
     """Open models and run folder. `identity` is completed by the models' fingerprints; without --out the folder is
     named after it, so that the same command continues its own run."""
-    budget, prices = config.budget.budget(), config.budget.price_table()
-    backends = [open_backend(config.model)] + ([open_backend(writer)] if writer else [])
-    found = [price_of(backend.name, prices, budget) for backend in backends]
+    ledger, prices = Ledger(config.budget.budget()), config.budget.price_table()
+    kinds = [config.model, *([writer] if writer else [])]
+    backends = [open_backend(kind) for kind in kinds]
+    costs = [price_of(backend.name, prices, ledger.budget) for backend in backends]
     cache = str(given["cache"].resolve()) if given["cache"] else None
     identity = identity | {"seed": config.seed, "cache": cache, "model": backends[0].fingerprint,
                            "writer": backends[-1].fingerprint if writer else None}  # fmt: skip
     folder = given["out"] or Path("runs") / f"{craft}-{_file_name(name)}-{digest(identity)}"
-    if given["forecast"] and not (folder / "run.json").exists():
-        with TemporaryDirectory() as scratch:  # a forecast leaves nothing behind
-            yield from _opened(Path(scratch) / "run", craft, identity, config, given, backends, found, writer)
-        return
-    yield from _opened(folder, craft, identity, config, given, backends, found, writer)
-
-
-def _opened(
-    folder: Path,
-    craft: str,
-    identity: dict[str, Any],
-    config: AskConfig,
-    given: Given,
-    backends: list[Backend],
-    found: list[Price | None],
-    writer: ModelConfig | None,
-) -> Iterator[Session]:
-    settings = {"model": config.model.model_dump(), "budget": config.budget.model_dump(mode="json")}
-    with Run(folder, craft, identity, settings) as run:
+    with ExitStack() as stack:
+        if given["forecast"] and not (folder / "run.json").exists():  # a forecast leaves nothing behind
+            folder = Path(stack.enter_context(TemporaryDirectory())) / "run"
+        settings = {"model": config.model.model_dump(), "budget": config.budget.model_dump(mode="json")}
+        run = stack.enter_context(Run(folder, craft, identity, settings))
         store = CallStore(given["cache"] or run.calls_path, run.id, shared=bool(given["cache"]))
-        try:
-            ledger = Ledger(config.budget.budget())
-            models = [
-                Model(backend, role=role, store=store, ledger=ledger, price=price, attempts=kind.attempts,
-                      base_wait=kind.base_wait)
-                for backend, price, kind, role in zip(backends, found, [config.model, writer or config.model],
-                                                      ["task", "writer"], strict=False)
-            ]  # fmt: skip
-            yield Session(run, ledger, models[0], models[-1])
-        finally:
-            store.close()
+        stack.callback(store.close)
+        models = [
+            behind_gate(backend, kind, role=role, store=store, ledger=ledger, price=price)
+            for backend, kind, role, price in zip(backends, kinds, ("task", "writer"), costs, strict=False)
+        ]
+        yield Session(run, ledger, models[0], models[-1])
 
 
 def limited(examples: Sequence[T], limit: int | None, seed: int) -> Sequence[T]:

@@ -80,7 +80,8 @@ def _need_torch(name: str) -> None:
         raise ModelError(f"--model {name} needs {missing[0]}: pip install 'promptmill[local]' (or name a --base-url)")
 
 
-def open_model(
+def behind_gate(
+    backend: Backend,
     config: ModelConfig,
     *,
     role: str = "task",
@@ -89,7 +90,6 @@ def open_model(
     price: Price | None = None,
 ) -> Model:
     """The model behind the gate, with the books and the record of a run."""
-    backend = open_backend(config)
     return Model(backend, role=role, store=store, ledger=ledger, price=price, attempts=config.attempts,
                  base_wait=config.base_wait)  # fmt: skip
 
@@ -101,4 +101,4 @@ def load_model(name: str = "embedded", base_url: str | None = None, *, cache: st
     cache: a file that keeps the calls from one use to the next. settings: fields of ModelConfig.
     """
     config = checked(ModelConfig, {"name": name, "base_url": base_url, **settings}, "load_model")
-    return open_model(config, store=CallStore(Path(cache)) if cache else None)
+    return behind_gate(open_backend(config), config, store=CallStore(Path(cache)) if cache else None)

@@ -71,6 +71,6 @@ def read_instruction(text: str) -> str | None:
     for marks in _QUOTES:
         opening, closing = (marks[0], marks[1]) if len(marks) == 2 and marks != "**" else (marks, marks)
         inner = text[len(opening) : -len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and inner and closing not in inner:
+        if text.startswith(opening) and text.endswith(closing) and closing not in inner:
             text = inner.strip()
     return text if 0 < len(text) <= LONGEST_INSTRUCTION else None
