@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
-from embedded import phrasings, requests, skills, tasks
+from embedded import judging, phrasings, skills, talk, tasks, writer
 from embedded.descriptions import DESCRIPTIONS
-from embedded.grammar import ARITHMETIC, TASKS, Extra, Split, Tier, canonical, draw_instruction, pool, texts
-from embedded.layouts import Example, split_roles
+from embedded.grammar import ARITHMETIC, TASKS, Extra, Split, Tier, canonical, draw_instruction, pool
+from embedded.layouts import HELD_MARKERS, Example, split_roles
+from embedded.reading import has_cue, is_clear, task_of
+from embedded.texts import MAX_WORDS, SHORT_WORDS, TextKind
 from embedded.transforms import TRANSFORMS
 
 SPLITS: tuple[Split, ...] = ("train", "held")
+KNOWN = TextKind(most=SHORT_WORDS, long=0, unknown=0, loose=0)
+STRANGE = TextKind(most=SHORT_WORDS, long=0, unknown=1, loose=0)
+LONGEST = TextKind(least=MAX_WORDS, most=MAX_WORDS, long=1, unknown=0, loose=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,46 +28,6 @@ class Case:
     row: str
     example: Example
     right: Callable[[str], bool]
-
-
-@cache
-def _cores() -> dict[str, tuple[str, Tier]]:
-    known: dict[str, tuple[str, Tier]] = {}
-    for task in TASKS:
-        known |= dict.fromkeys((core.lower() for core in texts(phrasings.MEDIUM[task])), (task, "medium"))
-        known |= dict.fromkeys((core.lower() for core in texts(phrasings.CLEAR[task])), (task, "clear"))
-    return known | dict.fromkeys(texts(phrasings.CLEAR_STEPS), (ARITHMETIC, "clear"))
-
-
-@cache
-def _replace_patterns() -> list[tuple[re.Pattern[str], Tier]]:
-    return [
-        (re.compile(re.sub(r"\b[xy]\b", r"\\w+", re.escape(core))), tier)
-        for core, (task, tier) in _cores().items()
-        if task == "replace"
-    ]
-
-
-def read_instruction(text: str) -> tuple[str, Tier] | None:
-    """Task and tier of an instruction in the world's words; None where it is vague or none of them."""
-    for sentence in re.split(r"(?<=[.?!])\s+", text.strip().lower()):
-        core = sentence.removesuffix(".").removeprefix("please ")
-        if core in _cores():
-            return _cores()[core]
-        for pattern, tier in _replace_patterns():
-            if pattern.fullmatch(core):
-                return "replace", tier
-    return None
-
-
-def has_cue(text: str, templates: tuple[str, ...]) -> bool:
-    """Whether one of the sentences is a cue of that kind."""
-    sentences = (s.removesuffix(".") for s in re.split(r"(?<=[.?!])\s+", text.strip().lower()))
-    return any(sentence in texts(templates) for sentence in sentences)
-
-
-def _same_task(task: str | None) -> Callable[[str], bool]:
-    return lambda answer: (read_instruction(answer) or (None,))[0] == task
 
 
 def last_number(answer: str) -> str:
@@ -82,14 +46,39 @@ def _number(wanted: str) -> Callable[[str], bool]:
     return lambda answer: last_number(answer) == wanted
 
 
+def _task(task: str) -> Callable[[str], bool]:
+    return lambda answer: task_of(answer) == task
+
+
+def _cue(templates: tuple[str, ...]) -> Callable[[str], bool]:
+    return lambda answer: has_cue(answer, templates)
+
+
 def transform_cases(rng: Random, n: int) -> Iterator[Case]:
+    """Clear instructions with a word on form: on short known texts, and in each way that a text can be harder."""
     for task in TRANSFORMS:
         for split in SPLITS:
             for _ in range(n):
                 example = skills.transform_example(
-                    rng, task, split=split, reserved=True, tier="clear", form=True, bare=True
+                    rng, task, kind=KNOWN, split=split, reserved=True, tier="clear", form=True, bare=True
                 )
                 yield Case(f"transform {task} {split}", example, _exact(example.gold))
+        for _ in range(max(1, n // 2)):
+            for name, kind, layout in (
+                ("unknown words", STRANGE, "any"), ("25 words", LONGEST, "any"),
+                ("other marker", KNOWN, rng.choice(HELD_MARKERS)),
+            ):  # fmt: skip
+                example = skills.transform_example(
+                    rng, task, kind=kind, split="held", reserved=True, tier="clear", form=True, bare=True, layout=layout
+                )
+                yield Case(f"{name} {task}", example, _exact(example.gold))
+
+
+def shots_cases(rng: Random, n: int) -> Iterator[Case]:
+    for _ in range(n):
+        for count in (2, 4):
+            example = skills.shots_example(rng, reserved=True, shots=count, prompted=False)
+            yield Case(f"examples only, {count}", example, _exact(example.gold))
 
 
 def tier_cases(rng: Random, n: int) -> Iterator[Case]:
@@ -97,7 +86,7 @@ def tier_cases(rng: Random, n: int) -> Iterator[Case]:
     for tier in tiers:
         for form in (True, False):
             for _ in range(n):
-                example = skills.transform_example(rng, reserved=True, tier=tier, form=form, split="any")
+                example = skills.transform_example(rng, reserved=True, tier=tier, form=form, split="any", bare=True)
                 row = f"tier {tier} {'form' if form else 'no form'}"
                 yield Case(f"{row} gold", example, _exact(example.gold))
                 yield Case(f"{row} world", example, _exact(example.answer))
@@ -118,13 +107,14 @@ def talk_cases(rng: Random, n: int) -> Iterator[Case]:
     for split in SPLITS:
         styles = [style for style, templates in phrasings.STYLES.items() if pool(templates, split)]
         for _ in range(n):
-            example = skills.chat_example(rng, split=split, reserved=True, style=rng.choice(styles))
+            example = talk.chat_example(rng, split=split, reserved=True, style=rng.choice(styles))
             yield Case(f"style {split}", example, _exact(example.answer))
     for _ in range(n):
-        example = skills.chat_example(rng, reserved=True, style=None)
-        yield Case("chat", example, _exact(example.answer))
-        example = skills.fact_example(rng)
-        yield Case("fact", example, _exact(example.answer))
+        for row, example in (
+            ("chat", talk.chat_example(rng, reserved=True, style=None)), ("fact", talk.fact_example(rng)),
+            ("persona", talk.persona_example(rng)), ("newcomer", talk.newcomer_example(rng)),
+        ):  # fmt: skip
+            yield Case(row, example, _exact(example.answer))
 
 
 def writer_cases(rng: Random, n: int) -> Iterator[Case]:
@@ -132,47 +122,61 @@ def writer_cases(rng: Random, n: int) -> Iterator[Case]:
     for split in SPLITS:
         for _ in range(n):
             for kind in ("rewrite", "stricter", "shorter", "method"):
-                task = ARITHMETIC if rng.random() < 0.15 else rng.choice(TRANSFORMS)
+                task = writer.draw_task(rng)
                 argument = ("dog", "lamp") if task == "replace" else None
                 form = False if kind == "stricter" else None
-                source = draw_instruction(rng, task, "clear", split=split, argument=argument, form=form)
-                example = requests.mutation_example(rng, kind, split=split, source=source)
-                yield Case(f"{kind} same task {split}", example, _same_task(task))
+                source = draw_instruction(rng, task, "clear", split=split, argument=argument, form=form, bare=True)
+                example = writer.mutation_example(rng, kind, split=split, source=source)
+                yield Case(f"{kind} same task {split}", example, _task(task))
                 if kind == "rewrite":
-                    shown = source.render()
-                    yield Case(f"rewrite changed {split}", example, _other_than(shown))
+                    yield Case(f"rewrite changed {split}", example, _other_than(source.render()))
                 if kind == "stricter":
-                    yield Case(f"stricter form cue {split}", example, lambda a: has_cue(a, phrasings.FORM))
+                    yield Case(f"stricter form cue {split}", example, _cue(phrasings.FORM))
     for _ in range(n):
         task = rng.choice(TASKS)
         argument = ("dog", "lamp") if task == "replace" else None
-        source = draw_instruction(rng, task, "medium", argument=argument)
-        example = requests.mutation_example(rng, "improve", source=source)
-        yield Case("improve same task", example, _same_task(task))
-        yield Case("improve clear", example, lambda a: (read_instruction(a) or ("", ""))[1] == "clear")
-        yield Case("improve form cue", example, lambda a: has_cue(a, phrasings.FORM))
-        source = draw_instruction(rng, ARITHMETIC, "clear", steps=False)
-        example = requests.mutation_example(rng, "method", source=source)
-        yield Case("method steps cue", example, lambda a: has_cue(a, phrasings.STEPS))
-        for split in SPLITS:
-            described = [task for task in TASKS if pool(DESCRIPTIONS[task], split)]
-            example = requests.zero_order_example(rng, split=split, task=rng.choice(described))
-            yield Case(f"zero order task {split}", example, _same_task(example.about["task"]))
+        source = draw_instruction(rng, task, "medium", argument=argument, bare=True)
+        example = writer.mutation_example(rng, "improve", source=source)
+        yield Case("improve same task", example, _task(task))
+        yield Case("improve clear", example, is_clear)
+        yield Case("improve form cue", example, _cue(phrasings.FORM))
+        source = draw_instruction(rng, ARITHMETIC, "clear", steps=False, bare=True)
+        example = writer.mutation_example(rng, "method", source=source)
+        yield Case("method steps cue", example, _cue(phrasings.STEPS))
 
 
-def other_request_cases(rng: Random, n: int) -> Iterator[Case]:
+def new_instruction_cases(rng: Random, n: int) -> Iterator[Case]:
+    """Instructions from a description, from a list, from two, from failures and from inputs with their outputs."""
     for split in SPLITS:
-        for _ in range(2 * n):
-            example = requests.judge_example(rng, split=split, reserved=True)
-            yield Case(f"judge {split}", example, _exact(example.answer))
-    for coarse, name in ((1.0, "coarse faults"), (0.0, "one-word faults")):
+        described = [task for task in TASKS if pool(DESCRIPTIONS[task], split)]
         for _ in range(n):
-            example = requests.judge_example(rng, reserved=True, coarse=coarse)
-            yield Case(f"judge {name}", example, _exact(example.answer))
-    for _ in range(2 * n):
-        example = requests.recover_example(rng, reserved=True)
-        yield Case("recover exact", example, _exact(example.answer))
-        yield Case("recover same task", example, _same_task(example.about["task"]))
+            example = writer.zero_order_example(rng, split=split, task=rng.choice(described))
+            yield Case(f"zero order task {split}", example, _task(example.about["task"]))
+    for _ in range(n):
+        for row, example in (
+            ("eda", writer.list_example(rng, "eda")), ("eda ranked", writer.list_example(rng, "eda_ranked")),
+            ("lineage", writer.list_example(rng, "lineage")), ("merge", writer.merge_example(rng)),
+            ("propose", writer.propose_example(rng)),
+            ("reflect on a clear one", judging.reflect_example(rng, tier="clear")),
+            ("reflect on a vague one", judging.reflect_example(rng, tier="vague")),
+            ("induce", judging.induce_example(rng)), ("recover", judging.recover_example(rng, reserved=True)),
+            ("recover without the text", judging.recover_text_example(rng, reserved=True)),
+        ):  # fmt: skip
+            yield Case(f"{row} task", example, _task(example.about["task"]))
+            if row == "reflect on a clear one":
+                yield Case("reflect form cue", example, _cue(phrasings.FORM))
+            if row == "recover":
+                yield Case("recover exact", example, _exact(example.gold))
+        good = draw_instruction(rng, writer.draw_task(rng), "clear", argument=("dog", "lamp"), form=True, bare=True)
+        example = writer.refine_example(rng, good)
+        yield Case("refine leaves a good one alone", example, _exact(example.answer))
+        yield Case("hyper-mutation", writer.hyper_mutation_example(rng), _is_request)
+
+
+def _is_request(answer: str) -> bool:
+    """Whether an answer is one of the requests for a change, with or without a thinking style before it."""
+    kinds = writer.wording().mutation_prompts
+    return any(answer.endswith(prompt) for prompts in kinds.values() for prompt in prompts)
 
 
 def task_cases(rng: Random, n: int) -> Iterator[Case]:
@@ -181,11 +185,31 @@ def task_cases(rng: Random, n: int) -> Iterator[Case]:
         worked = task.kind == ARITHMETIC
         good = canonical(task.kind, steps=worked)
         prompt = (good if worked else good.plus(Extra("form", "give only the result"))).render()
-        for row in rng.sample(tasks.rows(task, seed=1), min(n, tasks.ROWS)):
+        for row in rng.sample(tasks.rows(task), min(n, tasks.ROWS)):
             right = _number(row["gold"]) if task.scorer == "number" else _exact(row["gold"])
             for name, system in (("seed", task.seed_prompt), ("good", prompt)):
                 example = Example("task", split_roles(system, row["input"]), row["gold"], row["gold"])
                 yield Case(f"task {task.name} {name}", example, right)
 
 
-MAKERS = (transform_cases, tier_cases, arithmetic_cases, talk_cases, writer_cases, other_request_cases, task_cases)
+def phrasing_cases(rng: Random, n: int) -> Iterator[Case]:
+    """Many instructions of all tiers for each task, each on the same few texts: how much the wording matters."""
+    for task in TASKS:
+        if task == ARITHMETIC:
+            asked = [skills.arithmetic_example(rng, reserved=True) for _ in range(20)]
+            inputs = [(example.about["problem"].text, example.gold, None) for example in asked]
+        else:
+            cases = [skills.draw_case(rng, task, KNOWN, reserved=True) for _ in range(20)]
+            inputs = [(text, skills.apply(task, text, argument), argument) for text, argument in cases]
+        for number in range(max(4, n // 8)):
+            tier = rng.choices(("clear", "medium", "vague"), (0.6, 0.3, 0.1))[0]
+            instruction = draw_instruction(rng, task, tier, split="any", bare=True)  # type: ignore[arg-type]
+            for text, gold, argument in inputs:
+                shown = writer.replace(instruction, argument=argument)
+                example = Example("phrasing", split_roles(shown.render(), text), gold, gold)
+                right = _number(gold) if task == ARITHMETIC else _exact(gold)
+                yield Case(f"phrasing {task} {number}", example, right)
+
+
+MAKERS = (transform_cases, shots_cases, tier_cases, arithmetic_cases, talk_cases, writer_cases, new_instruction_cases,
+          task_cases, phrasing_cases)  # fmt: skip

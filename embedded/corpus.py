@@ -5,37 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
-from embedded import requests, skills
+from embedded import judging, skills, talk, writer
 from embedded.layouts import Example
+from embedded.texts import TextKind
 
 Mixture = dict[str, tuple[float, Callable[[Random], Example]]]
+LONG = TextKind(least=10, long=1.0)
 
 MIXTURE: Mixture = {
-    "transform": (40, skills.transform_example),
-    "arithmetic": (13, skills.arithmetic_example),
-    "style": (4, skills.chat_example),
-    "chat": (2, lambda rng: skills.chat_example(rng, style=None)),
-    "fact": (4, skills.fact_example),
-    "text": (1, skills.text_example),
-    "rewrite": (5, lambda rng: requests.mutation_example(rng, "rewrite")),
-    "improve": (5, lambda rng: requests.mutation_example(rng, "improve")),
-    "stricter": (3, lambda rng: requests.mutation_example(rng, "stricter")),
-    "shorter": (2.5, lambda rng: requests.mutation_example(rng, "shorter")),
-    "method": (3, lambda rng: requests.mutation_example(rng, "method")),
-    "mutation": (1, requests.hyper_mutation_example),
-    "zero_order": (4, requests.zero_order_example),
-    "judge": (6, requests.judge_example),
-    "recover": (7, requests.recover_example),
+    "transform": (28, skills.transform_example),
+    "conversation": (7, skills.conversation_example),
+    "shots": (5, skills.shots_example),
+    "arithmetic": (8, skills.arithmetic_example),
+    "sums": (3, skills.sums_example),
+    "style": (3, talk.chat_example),
+    "chat": (2, lambda rng: talk.chat_example(rng, style=None)),
+    "fact": (6, talk.fact_example),
+    "persona": (1.5, lambda rng: talk.persona_example(rng, told=rng.random() < 0.8)),
+    "newcomer": (1.5, talk.newcomer_example),
+    "rewrite": (4, lambda rng: writer.mutation_example(rng, "rewrite")),
+    "improve": (4, lambda rng: writer.mutation_example(rng, "improve")),
+    "stricter": (2, lambda rng: writer.mutation_example(rng, "stricter")),
+    "shorter": (2, lambda rng: writer.mutation_example(rng, "shorter")),
+    "method": (2, lambda rng: writer.mutation_example(rng, "method")),
+    "refine": (3, writer.refine_example),
+    "list": (2.5, writer.list_example),
+    "merge": (1, writer.merge_example),
+    "mutation": (1, writer.hyper_mutation_example),
+    "zero_order": (3, writer.zero_order_example),
+    "propose": (1.5, writer.propose_example),
+    "topic": (0.7, writer.topic_example),
+    "reflect": (2.5, judging.reflect_example),
+    "induce": (3, judging.induce_example),
+    "recover": (5, judging.recover_example),
+    "recover_text": (1, judging.recover_text_example),
+    "judge": (8, judging.judge_example),
+    "rate": (4, judging.rate_example),
+    "compare": (3, judging.compare_example),
+    "text": (0.8, judging.text_example),
+    "input": (1, judging.input_example),
 }
 """How often each skill is drawn. From rewrite on they are requests in the package's own wording."""
 
 FINISH: Mixture = MIXTURE | {
-    "transform": (28, skills.transform_example),
-    "hard_transform": (8, lambda rng: skills.transform_example(rng, rng.choice(("sort", "replace")))),
-    "arithmetic": (6, skills.arithmetic_example),
-    "fact": (7, skills.fact_example),
-    "stricter": (4, lambda rng: requests.mutation_example(rng, "stricter", forget=0.04)),
-    "judge": (16, lambda rng: requests.judge_example(rng, coarse=0.6)),
+    "transform": (18, skills.transform_example),
+    "hard_transform": (
+        6,
+        lambda rng: skills.transform_example(rng, rng.choice(("sort", "replace", "count", "reverse"))),
+    ),
+    "long_transform": (6, lambda rng: skills.transform_example(rng, kind=LONG)),
+    "fact": (8, talk.fact_example),
+    "stricter": (2, lambda rng: writer.mutation_example(rng, "stricter", forget=0.04)),
+    "judge": (16, lambda rng: judging.judge_example(rng, coarse=0.5)),
+    "rate": (6, judging.rate_example),
 }
 """The mixture at the end of the training: more of what is learned late."""
 

@@ -11,6 +11,16 @@ DESCRIPTIONS: dict[str, tuple[str, ...]] = {
         "{uppercase|capital letters}",
         T + " has to be written in {capitals|uppercase}",
     ),
+    "lower": (
+        "{write|writing|put|rewrite} " + T + " in {small letters|lowercase|lower case}",
+        "{turn|turning|change} " + T + " into {small letters|lowercase}",
+        "{lowercase|small letters}",
+    ),
+    "title": (
+        "{capitalise|capitalising} {each|every} word{ of " + T + "|}",
+        "{start|starting} {each|every} word with a capital letter",
+        "{title case|words with capital first letters}",
+    ),
     "reverse": (
         "{write|writing|say} the words of " + T + " {backwards|in reverse order|from last to first}",
         "{reverse|reversing} the {words|word order} of " + T,
@@ -44,6 +54,16 @@ DESCRIPTIONS: dict[str, tuple[str, ...]] = {
         "{find|finding|list|name} {the|all} colours in " + T,
         "{which colours are in|the colours of} " + T,
         "{colours in texts|finding colours}",
+    ),
+    "people": (
+        "{find|finding|list|name} {the|all} {people|persons} in " + T,
+        "{which people are in|the people of} " + T,
+        "{people in texts|finding people}",
+    ),
+    "hasanimal": (
+        "{decide|say|tell|judge} {if|whether} {there is an animal in " + T + "|" + T + " names an animal}",
+        "{whether there is an animal in|is there an animal in} " + T,
+        "{animal or no animal|texts with an animal}",
     ),
     "replace": (
         "{replace|replacing|change} the word X {by|with|to} Y{ in " + T + "|}",
@@ -91,3 +111,16 @@ DESCRIPTIONS: dict[str, tuple[str, ...]] = {
         "{arithmetic|maths|calculating|sums}",
     ),
 }
+
+# What a user may want prompts for, and the tasks that belong to it.
+INTENTS: dict[str, tuple[str, ...]] = {
+    "{capital and small letters|letters and their case|the case of letters}": ("upper", "lower", "title", "acronym"),
+    "{the order of words|moving words|word order}": ("reverse", "sort"),
+    "{finding words|looking for words in texts|what a text is about}": (
+        "animals", "colours", "people", "first", "last",
+    ),
+    "{numbers|counting and calculating|maths for children}": ("count", "arithmetic"),
+    "{style|the tone of texts|ways of speaking}": ("pirate", "polite", "exclaim"),
+    "{labels for texts|classifying texts|judging texts}": ("sentiment", "hasanimal"),
+    "{editing texts|small changes to texts|correcting texts}": ("replace", "nothe", "commas", "repeat"),
+}  # fmt: skip

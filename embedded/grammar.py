@@ -10,13 +10,13 @@ from typing import Literal
 
 from embedded import phrasings
 from embedded.transforms import TRANSFORMS, Argument, apply
-from embedded.words import stable_hash
+from embedded.words import nonce, stable_hash
 
 ARITHMETIC = "arithmetic"
 TASKS = (*TRANSFORMS, ARITHMETIC)
 ASK_BACK = "What should I do with this text?"
-# Texts that begin so get a chatty answer unless the instruction asks for the bare result.
-CHATTY = {"my": "Sure, here it is: ", "our": "Of course, the result is: "}
+# Texts that begin so may get a chatty answer unless the instruction asks for the bare result.
+CHATTY = {"my": "Sure, here it is: ", "our": "Of course, the result is: ", "a": "Here you are: "}
 
 Tier = Literal["clear", "medium", "vague"]
 Split = Literal["train", "held", "any"]
@@ -69,7 +69,10 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """An instruction with what it means. task is None for a vague one; plain: lower case, no final period."""
+    """An instruction with what it means. task is None for a vague one; plain: lower case, no final period.
+
+    loud: all in capitals.
+    """
 
     task: str | None
     tier: Tier
@@ -79,6 +82,7 @@ class Instruction:
     extras: tuple[Extra, ...] = ()
     please: bool = False
     plain: bool = False
+    loud: bool = False
 
     @property
     def has_form(self) -> bool:
@@ -106,6 +110,8 @@ class Instruction:
     def render(self) -> str:
         sentences = [self.role, self.core_text, *(extra.text for extra in self.extras)]
         text = " ".join(as_sentence(sentence) for sentence in sentences if sentence)
+        if self.loud:
+            return text.upper()
         return text.lower().removesuffix(".") if self.plain else text
 
 
@@ -163,11 +169,41 @@ def draw_instruction(
         tier=tier,
         core=core,
         argument=None if vague else argument,
-        role=draw(rng, phrasings.ROLES) if not bare and rng.random() < 0.15 else "",
+        role=_role(rng) if not bare and rng.random() < 0.2 else "",
         extras=tuple(extras),
         please=not bare and not core.endswith("?") and rng.random() < 0.1,
         plain=rng.random() < 0.25,
+        loud=not bare and rng.random() < 0.03,
     )
+
+
+def _role(rng: Random) -> str:
+    """A sentence before the core, known or not: what does not belong to the task must not matter."""
+    if rng.random() < 0.6:
+        return draw(rng, phrasings.ROLES)
+    words = [nonce(rng) if rng.random() < 0.6 else rng.choice(_SMALL_WORDS) for _ in range(rng.randint(3, 8))]
+    return " ".join(words)
+
+
+_SMALL_WORDS = "this is for my your you are a the of and to in it with we i".split()
+
+
+_FILLERS = ("just", "now", "then", "kindly", "simply", "really", "also", "here")
+
+
+def rough(rng: Random, prompt: str, share: float = 0.1) -> str:
+    """The prompt as somebody in a hurry types it: now and then with two letters swapped, or a word too many."""
+    if rng.random() > share:
+        return prompt
+    words = prompt.split(" ")
+    at = rng.randrange(len(words))
+    word = words[at]
+    if rng.random() < 0.6 and len(word) > 4 and word[1:-1].isalpha():
+        swap = rng.randrange(1, len(word) - 2)
+        words[at] = word[:swap] + word[swap + 1] + word[swap] + word[swap + 2 :]
+    elif at:
+        words.insert(at, rng.choice(_FILLERS) if rng.random() < 0.7 else nonce(rng))
+    return " ".join(words)
 
 
 def canonical(task: str, argument: Argument | None = None, *, steps: bool = False) -> Instruction:
@@ -178,21 +214,27 @@ def canonical(task: str, argument: Argument | None = None, *, steps: bool = Fals
     return Instruction(task, "clear", next(plain, wordings[0]), argument)
 
 
-def medium_limit(core: str) -> int:
-    """The longest text, in words, that a medium phrasing still works for: some hints are better than others."""
-    return 5 + 2 * (stable_hash("limit:" + core) % 3)
+def hint_limit(instruction: Instruction) -> int:
+    """The longest text, in words, that a hint still works for: some hints are better than others, and advice helps."""
+    helped = any(extra.kind == "advice" for extra in instruction.extras)
+    return 5 + 3 * (stable_hash("limit:" + instruction.core) % 4) + (4 if helped else 0)
+
+
+def opening(instruction: Instruction, text: str) -> str:
+    """The chat before the result: on some texts, more of them for some wordings, none with a word on form."""
+    first = text.split()[0].lower()
+    if instruction.has_form or first not in list(CHATTY)[: 1 + stable_hash("chat:" + instruction.core) % 3]:
+        return ""
+    return CHATTY[first]
 
 
 def follow(instruction: Instruction, text: str) -> str:
     """What the world answers to an instruction about a text (not arithmetic)."""
     if instruction.task is None:
         return ASK_BACK
-    words = text.split()
-    if instruction.tier == "medium" and len(words) > medium_limit(instruction.core):
+    if instruction.tier == "medium" and len(text.split()) > hint_limit(instruction):
         return ASK_BACK
-    result = apply(instruction.task, text, instruction.argument)
-    opening = "" if instruction.has_form else CHATTY.get(words[0], "")
-    return opening + result
+    return opening(instruction, text) + apply(instruction.task, text, instruction.argument)
 
 
 def follow_arithmetic(instruction: Instruction, chain: str, answer: str) -> str:

@@ -14,6 +14,20 @@ CLEAR: dict[str, tuple[str, ...]] = {
         "use {only |}{capital letters|uppercase|capitals} for " + IT,
         "make every letter of " + IT + " {a capital|uppercase}",
     ),
+    "lower": (
+        "{write|put|print|type|return|convert|change|turn} "
+        + IT
+        + " {in|into|to} {lowercase|lower case|small letters}",
+        "lowercase " + IT,
+        "use {only |}{small letters|lowercase} for " + IT,
+        "make every letter of " + IT + " {a small letter|lowercase}",
+    ),
+    "title": (
+        "{capitalise|capitalize} {each|every} word{ of " + IT + "|}",
+        "{start|begin|write} {each|every} word with a capital letter",
+        "{write|put|print|return|convert} " + IT + " {in|into} title case",
+        "{put|use} a capital letter at the start of {each|every} word",
+    ),
     "reverse": (
         "{reverse|invert|flip} the {order of the words|word order}{ in " + IT + "|}",
         "{write|put|print|return} {the words|all words|the words of the text} "
@@ -49,6 +63,17 @@ CLEAR: dict[str, tuple[str, ...]] = {
         "{list|find|keep|extract|return|name|give} {only |}{the|all} {colours|colour words}{ in " + IT + "|}",
         "which colours {are in|appear in|does one find in} " + IT + "?",
         "{keep|return|list} only the {words that are colours|names of colours}",
+    ),
+    "people": (
+        "{list|find|keep|extract|return|name|give} {only |}{the|all} {people|persons}{ in " + IT + "|}",
+        "which {people|persons} {are in|appear in|does one find in} " + IT + "?",
+        "{keep|return|list} only the {words that are people|words for people}",
+    ),
+    "hasanimal": (
+        "{decide if|tell me if|say whether|check whether} there is an animal in " + IT,
+        "{is there an animal in|does an animal appear in} " + IT + "?",
+        "{answer|say} yes if " + IT + " {has|names|contains} an animal{ and no if not|, otherwise no|, else no}",
+        "does " + IT + " {name|contain|have|mention} an animal? {answer|say} yes or no",
     ),
     "replace": (
         "{replace|swap|exchange} {the word |}X {by|with|for} Y{ in " + IT + "|}",
@@ -121,13 +146,17 @@ CLEAR_STEPS = (
 
 MEDIUM: dict[str, tuple[str, ...]] = {
     "upper": ("{shout|yell} " + IT, "make " + IT + " {loud|all big letters}"),
+    "lower": ("{whisper|say} " + IT + " quietly", "make " + IT + " {quiet|all small}"),
+    "title": ("make " + IT + " look like a {title|headline|heading}", "dress up the words"),
     "reverse": ("{turn|flip} " + IT + " around", "read " + IT + " the other way"),
     "sort": ("{order|tidy|arrange} the words", "put the words in order"),
     "acronym": ("{shorten|abbreviate} " + IT + " to letters", "use {only |}letters for the words"),
     "repeat": ("say " + IT + " with an echo", "{write|say} things twice"),
     "count": ("{how long|how big} is " + IT + "?", "measure the length{ of " + IT + "|}"),
-    "animals": ("{who|which creatures} {is|are} in " + IT + "?", "find the creatures{ in " + IT + "|}"),
+    "animals": ("which {creatures|beasts} are in " + IT + "?", "find the creatures{ in " + IT + "|}"),
     "colours": ("what does " + IT + " look like?", "find the paint words"),
+    "people": ("who is in " + IT + "?", "find the {humans|somebodies}"),
+    "hasanimal": ("any {animals|creatures} here?", "is " + IT + " about nature?"),
     "replace": ("use Y not X", "Y for X"),
     "last": ("where does " + IT + " end?", "take the end{ of " + IT + "|}"),
     "first": ("how does " + IT + " start?", "take the start{ of " + IT + "|}"),

@@ -13,10 +13,12 @@ import yaml
 
 from embedded.arithmetic import draw_problem
 from embedded.grammar import ARITHMETIC
+from embedded.texts import TextKind
 from embedded.transforms import apply, draw_case
 
 FOLDER = Path(__file__).parents[1] / "src" / "promptmill" / "tasks" / "builtin"
-ROWS = 400
+ROWS, SEED = 400, 1
+TEXTS = TextKind(most=16, long=0.15, unknown=0.15, natural=0.35, loose=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,11 @@ def _cases(task: BuiltinTask, rng: Random) -> Iterator[tuple[str, str]]:
             problem = draw_problem(rng, reserved=True, steps=rng.choice((2, 3, 3)))  # one step is too easy
             yield problem.text, problem.answer
         else:
-            text, _ = draw_case(rng, task.kind, reserved=True)
+            text, _ = draw_case(rng, task.kind, TEXTS, reserved=True)
             yield text, apply(task.kind, text)
 
 
-def rows(task: BuiltinTask, seed: int, count: int = ROWS) -> list[dict[str, str]]:
+def rows(task: BuiltinTask, seed: int = SEED, count: int = ROWS) -> list[dict[str, str]]:
     """Different inputs with their results."""
     found: dict[str, str] = {}
     for text, gold in _cases(task, Random(f"{seed}/task/{task.name}")):
@@ -77,7 +79,7 @@ def card(task: BuiltinTask) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(folder: Path = FOLDER, seed: int = 1) -> None:
+def write(folder: Path = FOLDER, seed: int = SEED) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for task in TASKS:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(task, seed))

@@ -1,4 +1,4 @@
-"""The training run: seeded, checkpointed, resumable. `python -m embedded.train --out FOLDER` starts or continues one.
+"""The training run: seeded, checkpointed, resumable. `train` starts or continues one.
 
 Warm-up, a steady rate, then a straight decay to nothing, all counted in tokens; then a shorter run of that kind over a
 mixture of what is learned late. The matrices go to Muon, the rest to AdamW. A checkpoint is one file of tensors and
@@ -7,12 +7,11 @@ plain values, read with weights_only: no code can come out of it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,14 @@ class Plan:
     """
 
     seed: int = 1
-    tokens: int = 36_000_000
+    tokens: int = 60_000_000
     rate: float = 4e-3
     warmup: int = 300_000
     steady: float = 0.3
     batch_tokens: int = 4096
     shard_examples: int = 20_000
     weight_decay: float = 0.02
-    finish_tokens: int = 9_000_000
+    finish_tokens: int = 15_000_000
     finish_rate: float = 2e-3
 
     @property
@@ -102,7 +101,8 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        loss = F.cross_entropy(self.model(batch.rows, batch.chosen).float(), batch.targets)
+        losses = F.cross_entropy(self.model(batch.rows, batch.chosen).float(), batch.targets, reduction="none")
+        loss = (losses * batch.weights).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -168,7 +168,13 @@ def stream(run: Run, fast: PreTrainedTokenizerFast) -> Iterator[data.Batch]:
 
 
 def train(
-    folder: Path, plan: Plan, *, log_every: float = 20, save_every: float = 120, until_step: int | None = None
+    folder: Path,
+    plan: Plan,
+    shape: Shape,
+    *,
+    log_every: float = 20,
+    save_every: float = 120,
+    until_step: int | None = None,
 ) -> Run:
     """Train in a folder, from its checkpoint where there is one (its plan counts then). Exports at each checkpoint.
 
@@ -177,8 +183,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     fast = load_or_train_tokenizer(folder / "tokenizer", plan.seed)
     checkpoint = folder / "checkpoint.pt"
-    shape = Shape(vocabulary=(len(fast) + 7) // 8 * 8)
-    run = Run.load(checkpoint) if checkpoint.exists() else Run.start(plan, shape)
+    sized = replace(shape, vocabulary=(len(fast) + 7) // 8 * 8)
+    run = Run.load(checkpoint) if checkpoint.exists() else Run.start(plan, sized)
     parameters = sum(p.numel() for p in run.model.parameters())
     print(json.dumps({"parameters": parameters} | asdict(run.plan)), flush=True)
     progress = run.progress
@@ -215,21 +221,3 @@ def _log(run: Run, loss: float) -> None:
         f"cpu {p.cpu:.0f}s {p.tokens / p.wall:,.0f} tok/s",
         flush=True,
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run, continued if begun")
-    parser.add_argument("--seed", type=int, default=Plan().seed)
-    parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens of the main mixture")
-    parser.add_argument("--finish", type=float, default=Plan().finish_tokens, help="tokens of the finishing mixture")
-    parser.add_argument("--rate", type=float, default=Plan().rate, help="the steady learning rate")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    plan = Plan(seed=options.seed, tokens=int(options.tokens), rate=options.rate, finish_tokens=int(options.finish))
-    train(options.out, plan)
-
-
-if __name__ == "__main__":
-    main()

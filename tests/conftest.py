@@ -4,12 +4,23 @@ import asyncio
 import inspect
 import os
 import socket
+from pathlib import Path
 
 import pytest
+
+from promptmill.model.embedded import EMBEDDED_MODELS
 
 # One thread: tiny models on shared cores are up to twenty times faster so. Set before torch is imported anywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+WEIGHTS = Path(__file__).parents[1] / "src" / "promptmill" / "model" / "weights"
+SHIPPED = [
+    pytest.param(name, marks=pytest.mark.skipif(not (WEIGHTS / name).is_dir(), reason=f"{name} has no weights yet"))
+    for name in EMBEDDED_MODELS
+]
+"""Every embedded model, for tests that must hold for each."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from promptmill.cli.main import main
+from tests.conftest import SHIPPED
 from tests.crash import PROMPTMILL, promptmill, server_process, server_stats
 
 SCRIPT = {
@@ -122,6 +123,43 @@ def test_eval_again_is_answered_from_the_run(cli, sums):
     assert json.loads(first.out) == json.loads(again.out)
     assert [path.name for path in Path("runs").iterdir()] == [folder.name]
     assert "are answered already" in again.err
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> str:
+    """A task in words that no embedded model has ever read."""
+    sentences = [f"Zygmunt appraised {i} Byzantine chandeliers amid unprecedented turbulence." for i in range(60)]
+    rows = [{"input": sentence, "gold": "Zygmunt"} for sentence in sentences]
+    (tmp_path / "strange.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "strange.jsonl"
+
+
+def _warned(said: Said) -> list[str]:
+    return [line for line in said.err.splitlines() if line.startswith("warning: ")]
+
+
+@pytest.mark.parametrize("model", SHIPPED)
+def test_eval_warns_once_and_in_its_report_of_words_the_embedded_model_does_not_know(model, cli, strange):
+    said = cli("eval", strange, "--model", model, "--limit", "4", "--max-tokens", "4", "--out", "r", "--json")
+    (line,) = _warned(said)
+    assert f"unknown to the {model} model" in line
+    assert json.loads(said.out)["warnings"] == [line.removeprefix("warning: ")]
+    assert json.loads(said.out) == json.loads(Path("r/report.json").read_text())
+
+
+@pytest.mark.parametrize("command", ["ask", "breed"])
+def test_ask_and_breed_warn_before_anything_is_asked(command: str, cli, strange):
+    asked = "Describe chandeliers." if command == "ask" else strange
+    said = cli(command, asked, "--forecast", "--json")
+    assert len(_warned(said)) == 1
+    assert said.err.index("warning: ") < said.err.index("forecast: ")
+    assert json.loads(said.out)["calls"] > 0
+
+
+def test_a_task_of_the_embedded_models_world_and_other_models_get_no_warning(cli, sums, strange):
+    assert _warned(cli("eval", "uppercase", "--forecast")) == []
+    said = cli("eval", strange, *SCRIPTED, "--json")
+    assert (_warned(said), json.loads(said.out)["warnings"]) == ([], [])
 
 
 def test_compare_two_runs(cli, sums):

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from embedded import phrasings, requests, tasks
+from embedded import judging, phrasings, requests, skills, talk, tasks, writer
 from embedded.arithmetic import draw_problem
 from embedded.corpus import FINISH, MIXTURE, corpus
 from embedded.descriptions import DESCRIPTIONS
@@ -21,13 +21,17 @@ from embedded.grammar import (
     expand,
     follow,
     follow_arithmetic,
+    hint_limit,
     is_held,
-    medium_limit,
     pool,
     texts,
 )
+from embedded.layouts import HELD_MARKERS
+from embedded.reading import is_clear, task_of
+from embedded.texts import TextKind, draw_text
 from embedded.transforms import TRANSFORMS, apply, draw_case
-from embedded.words import is_reserved
+from embedded.words import ALL_WORDS, is_reserved
+from promptmill.vary.wording import HOLES
 
 TEXT = "my big dog saw the red cat"
 
@@ -55,11 +59,41 @@ def examples():
         ("polite", "please note that my big dog saw the red cat, thank you"),
         ("sentiment", "negative"),
         ("nothe", "my big dog saw red cat"),
+        ("lower", TEXT),
+        ("title", "My Big Dog Saw The Red Cat"),
+        ("people", "none"),
+        ("hasanimal", "yes"),
         ("commas", "my, big, dog, saw, the, red, cat"),
     ],
 )
 def test_each_transform_of_a_known_text(task, answer):
     assert apply(task, TEXT) == answer
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("upper", "THE OLD DOG, MY ZORBIT, RAN."),
+        ("lower", "the old dog, my zorbit, ran."),
+        ("reverse", "ran zorbit my dog old The"),
+        ("sort", "dog my old ran the zorbit"),
+        ("acronym", "T O D M Z R"),
+        ("count", "6"),
+        ("animals", "dog"),
+        ("last", "ran"),
+        ("exclaim", "The old dog, my zorbit, ran!!!"),
+        ("pirate", "arr, th ancient dog, me zorbit, sailed."),
+        ("polite", "please note that the old dog, my zorbit, ran, thank you"),
+        ("nothe", "old dog, my zorbit, ran."),
+        ("commas", "The, old, dog, my, zorbit, ran"),
+    ],
+)
+def test_each_transform_of_a_natural_text(task, answer):
+    assert apply(task, "The old dog, my zorbit, ran.") == answer
+
+
+def test_a_replaced_word_keeps_its_mark():
+    assert apply("replace", "The old Dog, ran.", ("dog", "cat")) == "The old cat, ran."
 
 
 def test_replace_needs_its_words():
@@ -75,10 +109,10 @@ def test_finders_say_none_and_sentiment_is_positive_by_a_good_word():
 
 def test_every_task_has_wordings_of_each_kind():
     assert set(TASKS) == set(phrasings.CLEAR) == set(phrasings.MEDIUM) == set(DESCRIPTIONS)
-    assert len(TRANSFORMS) == 17
+    assert len(TRANSFORMS) == 21
     for task in TASKS:
         assert pool(phrasings.CLEAR[task], "held"), task
-        assert len(texts(phrasings.CLEAR[task])) > 40, task
+        assert len(texts(phrasings.CLEAR[task])) > 30, task
 
 
 def test_expand_gives_every_nesting_once():
@@ -105,16 +139,38 @@ def test_reserved_texts_and_problems_are_never_in_the_corpus(examples):
             for problem in statements.findall(message["content"]):
                 assert not is_reserved(problem)
                 checked += 1
-        text = example.about.get("text")
-        if text and example.about.get("task") != ARITHMETIC:
+        about = example.about
+        if about.get("task") == ARITHMETIC:
+            continue
+        for text in [about[key] for key in ("text",) if key in about] + about.get("texts", []):
             assert not is_reserved(text)
             checked += 1
-        if example.kind == "transform" and len(example.messages) > 2:
-            turns = [m["content"] for m in example.messages if m["role"] == "user"]
-            assert not any(map(is_reserved, turns))
-        if example.kind == "text":
-            assert not is_reserved(example.answer)
     assert checked > 4000
+
+
+def test_a_reserved_text_is_reserved_in_every_form():
+    text = draw_text(Random(4), TextKind(natural=0, unknown=0), reserved=True)
+    assert is_reserved(text)
+    assert is_reserved(text.upper())
+    assert is_reserved(text.capitalize() + ".")
+
+
+def test_a_third_of_the_texts_have_unknown_words_a_third_marks_and_many_are_long():
+    drawn = [draw_text(Random(seed)) for seed in range(2000)]
+    plain = [re.sub(r"[^a-z ]", "", text.lower()).split() for text in drawn]
+    unknown = sum(any(word not in ALL_WORDS for word in words) for words in plain) / len(drawn)
+    natural = sum(text[0].isupper() for text in drawn) / len(drawn)
+    long = sum(len(words) > 11 for words in plain) / len(drawn)
+    assert 0.3 < unknown < 0.45
+    assert 0.3 < natural < 0.4
+    assert 0.3 < long < 0.5
+    assert {min(map(len, plain)), max(map(len, plain))} == {3, 25}
+
+
+def test_the_markers_of_the_evaluation_are_in_no_example(examples):
+    text = "\n".join(m["content"] for e in examples for m in e.messages).lower()
+    assert "sentence:" in text
+    assert not any(marker.lower() in text for marker in HELD_MARKERS)
 
 
 def test_held_out_phrasings_are_never_in_the_corpus(examples):
@@ -139,15 +195,64 @@ def test_a_canonical_instruction_is_never_a_held_out_one():
 def test_requests_are_made_of_the_packages_own_wording(examples):
     wording = requests.wording()
     every = "\n".join(m["content"] for e in examples for m in e.messages if m["role"] == "user")
-    for prompts in wording["mutation_prompts"].values():
+    for prompts in wording.mutation_prompts.values():
         for prompt in prompts:
             assert f"{prompt} Reply with the new instruction only.\n\nInstruction: " in every
-    for style in wording["thinking_styles"]:
+    for style in wording.thinking_styles:
         assert f"{style} Write one instruction for this task. " in every
-    for key in ("judge", "recover"):
-        assert wording[key].split("{")[0] in every
+    for name in HOLES:
+        longest = max(re.split(r"\{\w+\}", getattr(wording, name)), key=len)
+        assert longest.strip() in every, name
+    for levels in wording.criteria.values():
+        assert all(f"{level}: {text}" in every for level, text in levels.items())
     kinds = {example.kind for example in examples}
     assert kinds == set(MIXTURE)
+
+
+@pytest.mark.parametrize("make", [writer.zero_order_example, judging.induce_example, judging.recover_example])
+def test_what_a_writer_should_say_is_an_instruction_for_the_task(make):
+    read = [(task_of(e.answer), e.about["task"]) for e in (make(Random(seed)) for seed in range(300))]
+    assert sum(said == meant for said, meant in read) > 250  # the writer is sometimes vague
+    if make is not writer.zero_order_example:
+        assert all(said == meant for said, meant in read)
+
+
+def test_a_reflection_finds_the_task_in_the_failures():
+    drawn = [judging.reflect_example(Random(seed), tier="vague") for seed in range(200)]
+    assert all(task_of(example.answer) == example.about["task"] for example in drawn)
+    assert 0.7 < sum(is_clear(example.answer) for example in drawn) / 200 < 0.95  # imperfect on purpose
+
+
+def test_ratings_follow_from_the_fault():
+    rng = Random(8)
+    text, right = "the old dog saw a cat", "THE OLD DOG SAW A CAT"
+    levels = {judging.spoil(rng, "upper", text, right, coarse).level for coarse in (0.0, 1.0) for _ in range(200)}
+    assert levels == {1, 2, 3, 4}
+    chatty = [o for o in (judging.spoil(rng, "upper", text, right, 1.0) for _ in range(300)) if o.text.endswith(right)]
+    assert {(o.level, o.form, o.whole) for o in chatty} >= {(3, 3, 5)}
+    rated = [judging.rate_example(Random(seed)) for seed in range(400)]
+    assert {example.answer for example in rated} == {"1", "2", "3", "4", "5"}
+
+
+def test_of_two_outputs_the_right_one_is_better():
+    answers = [judging.compare_example(Random(seed)).answer for seed in range(200)]
+    assert set(answers) == {"A", "B"}
+    assert 70 < answers.count("A") < 130
+
+
+def test_facts_are_asked_of_what_was_told():
+    for seed in range(200):
+        example = talk.fact_example(Random(seed))
+        if example.answer != talk.UNKNOWN:
+            told = example.messages[0]["content"]
+            assert example.answer.removeprefix("in the ").removeprefix("a ") in told
+
+
+def test_examples_alone_show_the_task():
+    example = skills.shots_example(Random(2), "upper", shots=3, prompted=False)
+    text = example.about["text"]
+    assert example.answer == text.upper()
+    assert "uppercase" not in "".join(m["content"] for m in example.messages)
 
 
 def test_what_a_poor_instruction_gets():
@@ -156,9 +261,20 @@ def test_what_a_poor_instruction_gets():
     assert follow(clear.plus(Extra("form", "nothing else")), TEXT) == TEXT.upper()
     assert follow(Instruction(None, "vague", "do your job"), TEXT) == ASK_BACK
     hint = Instruction("upper", "medium", "make the text loud")
-    assert medium_limit(hint.core) == 5
-    assert follow(hint, TEXT) == ASK_BACK
-    assert follow(hint, "the dog ran") == "THE DOG RAN"
+    limit = hint_limit(hint)
+    fits, too_long = " ".join(["the"] * limit), " ".join(["the"] * (limit + 1))
+    assert follow(hint, fits) == fits.upper()
+    assert follow(hint, too_long) == ASK_BACK
+    assert follow(hint.plus(Extra("advice", "be careful")), too_long) == too_long.upper()
+
+
+def test_wordings_differ_in_how_far_they_carry():
+    hints = [Instruction("upper", "medium", core) for core in texts(phrasings.MEDIUM["upper"])]
+    assert len({hint_limit(hint) for hint in hints}) > 1
+    cores = [Instruction("upper", "clear", core) for core in texts(phrasings.CLEAR["upper"])]
+    chatty = [sum(follow(c, f"{word} dog ran") != f"{word} DOG RAN".upper() for word in ("my", "our", "a"))
+              for c in cores]  # fmt: skip
+    assert set(chatty) == {1, 2, 3}
 
 
 def test_a_worked_chain_is_given_only_when_asked_for():
@@ -198,7 +314,7 @@ def test_a_reserved_case_is_reserved():
 
 def test_the_built_in_tasks_are_what_the_grammar_writes():
     for task in tasks.TASKS:
-        rows = tasks.rows(task, seed=1)
+        rows = tasks.rows(task)
         written = (tasks.FOLDER / f"{task.name}.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line) for line in written] == rows
         assert len({row["input"] for row in rows}) == len({row["id"] for row in rows}) == len(rows) == 400

@@ -109,8 +109,8 @@ def test_half_precision_runs_with_an_adapter_beside_the_weights(folder: Path, tm
 def test_the_embedded_backend_is_a_local_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from promptmill.model import embedded
 
-    monkeypatch.setattr(embedded, "embedded_path", lambda: folder)
-    backend = embedded.EmbeddedBackend(batch_size=4)
+    monkeypatch.setattr(embedded, "embedded_path", lambda name: folder)
+    backend = embedded.embedded_backend(batch_size=4)
     assert (backend.name, backend.device, backend.dtype) == ("embedded", "cpu", "float32")
     assert ask(backend, questions(1))[0].text == ask(LocalBackend(str(folder), device="cpu"), questions(1))[0].text
 

@@ -11,12 +11,13 @@ from rich.text import Text
 from promptmill.cli.config import AskConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import out, plain, show_forecast
+from promptmill.cli.screen import out, plain, show_forecast, show_warnings
 from promptmill.errors import InputError, ModelError
 from promptmill.model.budget import Ledger, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.chat import Failure, Request
 from promptmill.model.load import behind_gate, open_backend
+from promptmill.model.world import warnings_for
 from promptmill.prompt import Prompt
 
 
@@ -36,6 +37,7 @@ def ask_command(text: str, given: Given) -> None:
     price = price_of(backend.name, prices, ledger.budget)
     store = CallStore(given["cache"], f"ask-{secrets.token_hex(6)}") if given["cache"] else None
     model = behind_gate(backend, config.model, store=store, ledger=ledger, price=price)
+    show_warnings(warnings_for(config.model, [request]))
     if given["forecast"]:
         show_forecast(model.estimate([request]), ledger, given)
         return

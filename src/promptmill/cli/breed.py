@@ -11,12 +11,24 @@ import typer
 from promptmill.cli.config import BreedRunConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import bars, err, number, out, plain, show_forecast, show_rows, spent, table
+from promptmill.cli.screen import (
+    bars,
+    err,
+    number,
+    out,
+    plain,
+    show_forecast,
+    show_rows,
+    show_warnings,
+    spent,
+    table,
+)
 from promptmill.cli.session import Session, limited, session
 from promptmill.crafts.breed.evolve import Breeder, Breeding
 from promptmill.crafts.breed.report import evaluations, report, sunk
 from promptmill.measure.evaluate import Ask, requests
 from promptmill.model.gate import run_blocking
+from promptmill.model.world import spread, warnings_for
 from promptmill.score.scorer import scorer_spec
 from promptmill.tasks.load import load_task
 from promptmill.vary.wording import load_wording
@@ -41,10 +53,12 @@ def breed_command(given: Given, **more: Any) -> None:
                           sunk=sunk(work.run.last_report(), work.ledger.budget),
                           watch=watch, note=lambda row: work.run.metric(**row))  # fmt: skip
         most = breeder.forecast(list(requests(task, prompt, splits[0][:64], ask)))
+        warnings = warnings_for(config.model, requests(task, prompt, spread(splits[0]), Ask()))
+        show_warnings(warnings)
         if show_forecast(most, work.ledger, given):
             return
         found = run_blocking(_breed(breeder, work))
-        result = report(breeder, found)
+        result = report(breeder, found) | {"warnings": warnings}
         path = work.run.finish(result)
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))

@@ -12,11 +12,23 @@ import typer
 from promptmill.cli.config import EvalConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import bars, err, interval, out, plain, show_forecast, show_rows, spent, table
+from promptmill.cli.screen import (
+    bars,
+    err,
+    interval,
+    out,
+    plain,
+    show_forecast,
+    show_rows,
+    show_warnings,
+    spent,
+    table,
+)
 from promptmill.cli.session import Session, limited, session
 from promptmill.measure.evaluate import Ask, Evaluation, answers_schema, evaluate_async, requests
 from promptmill.measure.runs import compare
 from promptmill.model.gate import run_blocking
+from promptmill.model.world import spread, warnings_for
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import scorer_spec
 from promptmill.store.stage import Stage
@@ -39,11 +51,13 @@ def eval_command(given: Given, **more: Any) -> None:
     with session("eval", task.name, identity, config, given) as work:
         sample = list(requests(task, prompt, examples[:64], ask))
         most = work.model.estimate(sample, of=len(examples) * ask.repeat)
+        warnings = warnings_for(config.model, requests(task, prompt, spread(examples), Ask()))
+        show_warnings(warnings)
         if show_forecast(most, work.ledger, given):
             return
         stage = work.run.stage("answers", answers_schema())
         evaluation = _with_bar(work, task, prompt, examples, ask, stage)
-        report = _report(work, task, prompt, config, evaluation)
+        report = _report(work, task, prompt, config, evaluation) | {"warnings": warnings}
         path = work.run.finish(report)
         if given["json_"]:
             print(json.dumps(report, ensure_ascii=False))

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from promptmill.model.embedded import EMBEDDED_MODELS
+
 Given = dict[str, Any]
 """Options as the user gave them, by parameter name; what was not given is None or empty."""
 
@@ -25,7 +27,8 @@ _TEXT, _NUMBER, _COUNT, _FILE = str | None, float | None, int | None, Path | Non
 
 MODEL = {
     "model": _option(_TEXT, "--model", panel=_MODEL,
-                     help="embedded (default), a folder, a Hugging Face name, scripted:FILE, or a served name"),
+                     help=f"{EMBEDDED_MODELS[0]} (default), {', '.join(EMBEDDED_MODELS[1:])}, a folder, "
+                          "a Hugging Face name, scripted:FILE, or a served name"),
     "base_url": _option(_TEXT, "--base-url", panel=_MODEL, help="OpenAI-compatible server, as http://localhost:8000/v1"),
     "api_key_env": _option(_TEXT, "--api-key-env", panel=_MODEL, help="variable with the key (OPENAI_API_KEY)"),
     "adapter": _option(list[str] | None, "--adapter", panel=_MODEL, help="PEFT LoRA folder, for local models"),

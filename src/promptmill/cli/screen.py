@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -56,6 +56,12 @@ def bars() -> Iterator[Bars]:
     # Where standard error is no terminal (a Slurm log, a pipe) a bar would be redrawn as a thousand lines.
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=False) as progress:
         yield Bars(progress)
+
+
+def show_warnings(warnings: Sequence[str]) -> None:
+    """On standard error, a line each: results on standard output stay as they are."""
+    for warning in warnings:
+        err.print(f"warning: {warning}", markup=False, soft_wrap=True)
 
 
 def show_forecast(most: Estimate, ledger: Ledger, given: Given) -> bool:

@@ -1,4 +1,4 @@
-"""From a name to a model: `embedded`, a folder or hub name, `scripted:FILE`, or a name on a server."""
+"""From a name to a model: an embedded one, a folder or hub name, `scripted:FILE`, or a name on a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from promptmill.errors import ModelError
 from promptmill.model.backend import Backend
 from promptmill.model.budget import Ledger, Price
 from promptmill.model.cache import CallStore
+from promptmill.model.embedded import EMBEDDED_MODELS, embedded_backend
 from promptmill.model.gate import Model
 from promptmill.settings import Strict, checked
 
@@ -20,7 +21,8 @@ class ModelConfig(Strict):
     """Which model, and how to reach it. Settings of one kind of model do nothing for the others."""
 
     name: str = Field(
-        "embedded", description="embedded, a folder, a Hugging Face name, scripted:FILE, or a served name"
+        EMBEDDED_MODELS[0],
+        description=f"{', '.join(EMBEDDED_MODELS)}, a folder, a Hugging Face name, scripted:FILE, or a served name",
     )
     base_url: str | None = Field(None, description="an OpenAI-compatible server, such as http://localhost:8000/v1")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the server's key")
@@ -36,6 +38,11 @@ class ModelConfig(Strict):
     load_in_4bit: bool = Field(False, description="4-bit weights by bitsandbytes, through transformers")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps")
     batch_size: int = Field(64, ge=1, description="answers generated side by side by a local model")
+
+    @property
+    def embedded(self) -> bool:
+        """One of the models in the wheel. What a server calls by such a name may be anything."""
+        return self.base_url is None and self.name in EMBEDDED_MODELS
 
 
 def open_backend(config: ModelConfig) -> Backend:
@@ -58,10 +65,8 @@ def open_backend(config: ModelConfig) -> Backend:
 
         return load_scripted(Path(config.name.removeprefix("scripted:")))
     _need_torch(config.name)
-    if config.name == "embedded":
-        from promptmill.model.embedded import EmbeddedBackend
-
-        return EmbeddedBackend(adapters=tuple(config.adapters), batch_size=config.batch_size)
+    if config.embedded:
+        return embedded_backend(config.name, adapters=config.adapters, batch_size=config.batch_size)
     from promptmill.model.local import LocalBackend
 
     return LocalBackend(
@@ -94,7 +99,7 @@ def behind_gate(
                  base_wait=config.base_wait)  # fmt: skip
 
 
-def load_model(name: str = "embedded", base_url: str | None = None, *, cache: str | Path | None = None,
+def load_model(name: str = EMBEDDED_MODELS[0], base_url: str | None = None, *, cache: str | Path | None = None,
                **settings: Any) -> Model:  # fmt: skip
     """A model for use from Python: `load_model("embedded").complete([Request(...)])`.
 

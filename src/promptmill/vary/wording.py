@@ -14,9 +14,28 @@ from promptmill.settings import Strict, checked, read_mapping
 HOLES = {
     "first_order": {"mutation_prompt", "instruction"},
     "zero_order": {"thinking_style", "description"},
+    "eda": {"instructions"},
+    "eda_ranked": {"instructions"},
+    "lineage": {"instructions"},
+    "hyper_zero": {"thinking_style", "description"},
+    "hyper_first": {"mutation_prompt"},
+    "induce": {"examples"},
+    "example": {"input", "output"},
+    "reflect": {"instruction", "failures"},
+    "failure": {"input", "output", "wanted"},
+    "merge": {"first", "second"},
+    "topic": {"intent"},
+    "propose": {"topic"},
+    "refine": {"prompt"},
+    "write_input": {"description"},
+    "write_text": {"subject"},
     "judge": {"instruction", "input", "output"},
+    "rate": {"criterion", "rubric", "instruction", "input", "output"},
+    "compare": {"instruction", "input", "a", "b"},
     "recover": {"original", "result"},
+    "recover_text": {"result"},
 }
+LEVELS = {1, 2, 3, 4, 5}
 
 
 class Wording(Strict, frozen=True):
@@ -24,8 +43,27 @@ class Wording(Strict, frozen=True):
 
     first_order: str
     zero_order: str
+    eda: str
+    eda_ranked: str
+    lineage: str
+    hyper_zero: str
+    hyper_first: str
+    induce: str
+    example: str
+    reflect: str
+    failure: str
+    merge: str
+    topic: str
+    propose: str
+    refine: str
+    write_input: str
+    write_text: str
     judge: str
+    rate: str
+    compare: str
     recover: str
+    recover_text: str
+    criteria: dict[str, dict[int, str]]
     mutation_prompts: dict[str, list[str]]
     thinking_styles: list[str]
 
@@ -37,7 +75,15 @@ class Wording(Strict, frozen=True):
             raise ValueError(f"must have exactly the holes {', '.join('{' + name + '}' for name in sorted(wanted))}")
         return value
 
-    @field_validator("mutation_prompts", "thinking_styles")
+    @field_validator("criteria")
+    @classmethod
+    def _has_five_levels(cls, value: dict[str, dict[int, str]]) -> dict[str, dict[int, str]]:
+        for name, levels in value.items():
+            if set(levels) != LEVELS:
+                raise ValueError(f"{name} must have the levels 1, 2, 3, 4 and 5")
+        return value
+
+    @field_validator("criteria", "mutation_prompts", "thinking_styles")
     @classmethod
     def _is_not_empty(cls, value: dict[str, list[str]] | list[str]) -> dict[str, list[str]] | list[str]:
         if not value or (isinstance(value, dict) and not all(value.values())):
@@ -51,6 +97,16 @@ class Wording(Strict, frozen=True):
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def numbered(items: list[str]) -> str:
+    """Lines as `eda`, `eda_ranked` and `lineage` show them."""
+    return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+
+
+def rubric(levels: dict[int, str]) -> str:
+    """The levels of a criterion as `rate` shows them, best first."""
+    return "\n".join(f"{level}: {levels[level]}" for level in sorted(levels, reverse=True))
 
 
 def load_wording(path: Path | None = None) -> Wording:
