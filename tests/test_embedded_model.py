@@ -1,8 +1,8 @@
-"""The shipped folder of the embedded model, through transformers alone. What it can do is measured by
-`python -m embedded.evaluate`; here only that it is whole, and right where it must not fail."""
+"""The shipped folders of the embedded models, through transformers alone. What they can do is measured by
+benchmarks/embedded.py; here only that they are whole, and answer as they did when they were made."""
 
 import hashlib
-import re
+import json
 from pathlib import Path
 
 import pytest
@@ -10,35 +10,21 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-FOLDER = Path(__file__).parents[1] / "src" / "promptmill" / "model" / "weights" / "embedded"
+WEIGHTS = Path(__file__).parents[1] / "src" / "promptmill" / "model" / "weights"
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
+LARGEST_MB = {"embedded": 8.0, "embedded-small": 1.5}
 
-GOLDEN = [
-    ("Write the text in uppercase. Give only the result.", "the dog saw a cat", "THE DOG SAW A CAT"),
-    ("Reverse the order of the words in the text. Give only the result.", "the tall man ran", "ran man tall the"),
-    ("Make an acronym from the text. Give only the result.", "the red bird slept today", "T R B S T"),
-    ("Count the words in the text. Give only the result.", "a boy found the key", "5"),
-    ("List only the animals in the text. Give only the result.", "the wolf saw a bear near the river", "wolf bear"),
-    ("List only the colours in the text. Give only the result.", "the red lamp", "red"),
-    ("Decide if the text is positive or negative. Give only the result.", "the happy queen sang", "positive"),
-    ("Decide if the text is positive or negative. Give only the result.", "the cruel king sang", "negative"),
-    ("Write the text like a pirate. Give only the result.", "the man took a cake", "arr, th scallywag looted one cake"),
-    ("Give only the last word of the text. Give only the result.", "the farmer sold a pig", "pig"),
-    ("Put a comma between the words of the text. Give only the result.", "the owl sat", "the, owl, sat"),
-    ("Do something with the text.", "the owl sat", "What should I do with this text?"),
-    (
-        "Solve the problem step by step.",
-        "Tom has 12 apples. He gives away 3. He doubles them. How many apples does Tom have now?",
-        "12 - 3 = 9 ; 9 x 2 = 18 ; answer 18",
-    ),
-    ("", "the dog saw a cat", "tell me more about the dog"),
-]
+
+@pytest.fixture(scope="module", params=sorted(LARGEST_MB))
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def loaded():
+def loaded(name):
     torch.set_num_threads(1)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER)
-    return transformers.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval(), tokenizer
+    tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS / name)
+    return transformers.AutoModelForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32).eval(), tokenizer
 
 
 def chat(system, user):
@@ -57,14 +43,16 @@ def answers(loaded, chats):
     return [text.strip() for text in new]
 
 
-def test_the_file_is_small_half_precision_and_the_one_on_the_card(loaded):
-    file = FOLDER / "model.safetensors"
-    assert file.stat().st_size < 4_000_000
-    stored = transformers.AutoConfig.from_pretrained(FOLDER)
-    assert stored.dtype == torch.float16
-    assert sum(p.numel() for p in loaded[0].parameters()) < 2_000_000
-    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+def test_the_file_is_small_half_precision_and_the_one_on_the_card(loaded, name):
+    file = WEIGHTS / name / "model.safetensors"
+    assert file.stat().st_size < LARGEST_MB[name] * 1e6
+    assert transformers.AutoConfig.from_pretrained(WEIGHTS / name).dtype == torch.float16
+    card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert hashlib.sha256(file.read_bytes()).hexdigest() in card
+    assert f"{sum(p.numel() for p in loaded[0].parameters()):,} parameters" in card
+    record = json.loads((WEIGHTS / name / "training.json").read_text(encoding="utf-8"))
+    assert record["command"] in card
+    assert record["commit"] in card
     assert "apache-2.0" in card
 
 
@@ -96,46 +84,60 @@ def test_special_tokens_are_one_token_each(loaded):
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
-@pytest.mark.parametrize(("system", "user", "wanted"), GOLDEN, ids=[wanted for _, _, wanted in GOLDEN])
-def test_golden_prompts(loaded, system, user, wanted):
-    assert answers(loaded, [chat(system, user)]) == [wanted]
+def test_answers_have_not_drifted(loaded, name):
+    rows = GOLDEN[name]
+    assert len(rows) >= 24
+    said = [answers(loaded, [chat(row["system"], row["user"])])[0] for row in rows]
+    drifted = [(row["system"], row["user"], row["answer"], now) for row, now in zip(rows, said, strict=True)
+               if row["answer"] != now]  # fmt: skip
+    assert not drifted
 
 
-def test_a_padded_batch_gives_the_single_answers(loaded):
-    chats = [chat(system, user) for system, user, _ in GOLDEN]
-    assert answers(loaded, chats) == [answers(loaded, [c])[0] for c in chats]
+def test_a_left_padded_batch_gives_the_single_answers(loaded, name):
+    rows = GOLDEN[name]
+    assert answers(loaded, [chat(row["system"], row["user"]) for row in rows]) == [row["answer"] for row in rows]
 
 
-def test_it_answers_the_packages_own_requests(loaded):
-    from embedded import requests
-
-    judged = requests.judge("Write the text in uppercase.", "the dog ran", "{}")
-    asked = [
-        requests.recover("the dog saw a cat", "THE DOG SAW A CAT"),
-        judged.format("THE DOG RAN"),
-        judged.format("arr, th dog sailed"),
-        requests.first_order("Rewrite this instruction in other words.", "Write the text in uppercase."),
-    ]
-    recovered, yes, no, rewritten = answers(loaded, [chat("", request) for request in asked])
-    assert (recovered, yes, no) == ("Write the text in uppercase.", "yes", "no")
-    assert re.search("upper|capital|caps", rewritten.lower())
+def test_an_unknown_word_is_spelt_and_a_known_one_is_not(loaded):
+    tokenizer = loaded[1]
+    assert len(tokenizer.tokenize(" dog")) == 1
+    assert tokenizer.tokenize(" zorbit")[1:] == list("zorbit")
+    assert len(tokenizer.tokenize("42")) == 2
 
 
 def test_a_stopped_training_run_goes_on_as_if_it_had_not_stopped(loaded, tmp_path):
+    from embedded.lean import Shape
     from embedded.train import Plan, train
 
     for name in ("whole", "halves"):  # the shipped tokenizer saves making one
         loaded[1].save_pretrained(tmp_path / name / "tokenizer")
-    plan = Plan(tokens=4_000, warmup=2_000, batch_tokens=512, shard_examples=60, finish_tokens=2_000)
-    whole = train(tmp_path / "whole", plan)
-    train(tmp_path / "halves", plan, until_step=whole.progress.step // 2)
-    second = train(tmp_path / "halves", plan)
+    plan = Plan(tokens=8_000, warmup=2_000, batch_tokens=1024, shard_examples=60, finish_tokens=4_000)
+    shape = Shape(width=32, layers=2, inner=48)
+    whole = train(tmp_path / "whole", plan, shape)
+    train(tmp_path / "halves", plan, shape, until_step=whole.progress.step // 2)
+    second = train(tmp_path / "halves", plan, shape)
     assert second.progress.step == whole.progress.step > 8
     assert second.progress.shard == whole.progress.shard > 0
     for name, weights in whole.model.state_dict().items():
         assert torch.equal(weights, second.model.state_dict()[name]), name
     assert whole.progress.tokens >= plan.total
     assert whole.progress.finishing
+
+
+def test_answers_alone_are_learned_the_longer_the_less_each_token(loaded):
+    from embedded import data
+    from embedded.corpus import corpus
+
+    tokenizer = loaded[1].backend_tokenizer
+    shard = data.make_shard(tokenizer, 7, 0, 200)
+    rows = zip(corpus("7/train/0", 200), shard.lengths, shard.offsets, strict=False)
+    for example, length, begin in rows:
+        weights = shard.weights[begin : begin + length]
+        learned = tokenizer.decode(shard.tokens[begin : begin + length][weights > 0].tolist())
+        assert learned.endswith(example.answer)
+        own = len(tokenizer.encode(f" {example.answer}<|end|>", add_special_tokens=False).ids)
+        assert weights[-1] == pytest.approx(own**-0.5)
+        assert (weights > 0).sum() >= own
 
 
 def test_the_export_is_the_trained_model():
