@@ -10,6 +10,7 @@ import pytest
 
 import promptmill as pm
 
+REQUEST = ["messages", "sampling", "prefix", "constraint", "n", "repeat", "logprobs"]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
@@ -28,7 +29,7 @@ def test_every_public_name_is_there():
         ("compare", ["before", "after"]),
         ("breed", ["task", "model", "writer", "prompt", "seed", "settings"]),
         ("Prompt", ["system", "user", "prefix", "demos"]),
-        ("Request", ["messages", "sampling", "prefix", "choices", "n", "repeat", "logprobs", "response_format"]),
+        ("Request", [*REQUEST, "response_format", "suffix"]),
         ("Sampling", ["temperature", "top_p", "max_tokens", "stop", "seed"]),
         ("ScoreRequest", ["messages", "continuations", "prefix"]),
     ],

@@ -55,7 +55,7 @@ def test_two_requests_share_a_key_only_if_they_are_equal(a: Request, b: Request)
 
 CHANGES = (
     {"prefix": "x"},
-    {"choices": ("a",)},
+    {"constraint": ("a",)},
     {"n": 2},
     {"repeat": 1},
     {"logprobs": 0},

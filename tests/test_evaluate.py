@@ -112,7 +112,7 @@ def test_constrained_answers_are_held_to_the_choices():
     asked = []
 
     def remember(request: Request) -> str:
-        asked.append(request.choices)
+        asked.append(request.constraint)
         return "7"
 
     result = evaluate(scripted(remember), sums(10, "choice", choices), constrain=True)

@@ -13,7 +13,8 @@ import torch
 from scipy.stats import chisquare
 
 from promptmill.model.chat import CallError, Completion, Sampling, ScoreRequest
-from promptmill.model.local.backend import LocalBackend, choose, log_shares
+from promptmill.model.local.backend import LocalBackend
+from promptmill.model.local.choosing import choose, log_shares
 from promptmill.model.local.decode import Engine, Row, Sampler
 from promptmill.model.local.work import Draws
 from tests.tiny import ask, direct, generated, question, questions, reference, texts_of, tiny_model
@@ -149,7 +150,7 @@ def test_scores_are_those_of_a_forward_pass(backend: LocalBackend, folder: Path)
 
 def test_choices_are_drawn_from_the_softmax_of_their_scores(backend: LocalBackend, folder: Path) -> None:
     choices = ("yes", "no", "yes please")
-    request = question("is the sky blue ?", choices=choices, logprobs=0)
+    request = question("is the sky blue ?", constraint=choices, logprobs=0)
     model, prompt = reference(folder), backend.render(request.messages)
     wanted = torch.tensor([direct(backend, model, prompt, " " + choice, end=True) for choice in choices]).log_softmax(
         -1
@@ -191,7 +192,7 @@ def test_a_prompt_longer_than_the_context_is_refused_and_an_answer_ends_there(fo
 
 
 def test_what_a_local_model_does_not_take_is_refused(backend: LocalBackend) -> None:
-    for request in (question("x", response_format={"type": "json_object"}), question("x", choices=())):
+    for request in (question("x", response_format={"type": "json_object"}), question("x", constraint=())):
         (error,) = ask(backend, [request])
         assert isinstance(error, CallError)
         assert error.kind == "refused"

@@ -13,6 +13,7 @@ import pytest
 
 from promptmill.errors import ModelError
 from promptmill.model.chat import Request, Sampling, ScoreRequest
+from promptmill.model.constraint import JsonSchema, Regex
 from promptmill.model.endpoint import EndpointBackend
 from promptmill.model.local import LocalBackend
 from promptmill.model.scripted import ScriptedBackend
@@ -123,10 +124,13 @@ BAD: list[dict[str, Any]] = [
     {"stream_options": 1, "stream": True},
     {"continue_final_message": True},
     {"add_generation_prompt": False},
-    {"structured_outputs": {"regex": "a"}},
+    {"structured_outputs": {"regex": "("}},
+    {"structured_outputs": {"regex": "a", "choice": ["a"]}},
+    {"structured_outputs": {"json": {"type": "strin"}}},
+    {"structured_outputs": {"grammar": "a"}},
     {"structured_outputs": ["a"]},
-    {"response_format": {"type": "json_object"}},
-    {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string"}}}},
+    {"response_format": {"type": "xml"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "("}}}},
     {"messages": [{"role": "user", "content": "fox " * 400}]},
 ]
 
@@ -146,10 +150,11 @@ def test_other_bad_bodies(local: LocalBackend) -> None:
             await post("/chat/completions", {"model": [1], "messages": MESSAGES}),
             await post("/completions", prompt=[1, 2]),
             await post("/completions", prompt="a", max_tokens=0),
+            await post("/completions", prompt="a", structured_outputs={"choice": ["a"]}),
             await post("/completions", {"model": "script", "prompt": "a"}),
         ]
 
-    assert [status for status, _ in with_server(local, work)] == [400, 404, 400, 400, 400]
+    assert [status for status, _ in with_server(local, work)] == [400, 404, 400, 400, 400, 400]
 
 
 def test_choices_n_seed_stop_and_unknown_fields(local: LocalBackend) -> None:
@@ -234,7 +239,10 @@ def test_our_endpoint_client_gets_the_same_as_the_backend_itself(local: LocalBac
         Request(PLAIN, Sampling(max_tokens=6), logprobs=1),
         Request(PLAIN, Sampling(max_tokens=6, temperature=1.0, seed=2), n=2),
         Request(PLAIN, Sampling(max_tokens=6), prefix="the"),
-        Request(PLAIN, choices=("yes", "no")),
+        Request(PLAIN, constraint=("yes", "no")),
+        Request(PLAIN, Sampling(max_tokens=40), constraint=Regex("[a-z]{3,6}")),
+        Request(PLAIN, Sampling(max_tokens=40), prefix="it is ", constraint=Regex("[a-z]{3,6}"), suffix=" then"),
+        Request(PLAIN, Sampling(max_tokens=90), constraint=JsonSchema.of({"enum": [[1, 2], {"a": None}]})),
     ]
     score = ScoreRequest(PLAIN, ("yes", "no", "yes please"), prefix="well ,")
 

@@ -46,7 +46,7 @@ def test_a_prefix_is_continued_by_vllm_and_asked_for_elsewhere():
 
 
 def test_choices_are_structured_output_on_both_kinds_of_server():
-    request = Request(ASK, choices=("yes", "no"))
+    request = Request(ASK, constraint=("yes", "no"))
     assert chat_payload("m", request, vllm=True)["structured_outputs"] == {"choice": ["yes", "no"]}
     schema = chat_payload("m", request, vllm=False)["response_format"]["json_schema"]
     assert schema["strict"] is True
@@ -58,7 +58,7 @@ def test_choices_are_structured_output_on_both_kinds_of_server():
 @pytest.mark.parametrize("said", ["maybe", '{"answer": "maybe"}', '{"answ', ""])
 def test_an_answer_outside_the_choices_is_a_failure_not_a_guess(said: str):
     with pytest.raises(CallError) as caught:
-        read_completion(answer(said), Request(ASK, choices=("yes", "no")))
+        read_completion(answer(said), Request(ASK, constraint=("yes", "no")))
     assert (caught.value.kind, caught.value.retryable) == ("constraint", False)
 
 
@@ -140,7 +140,7 @@ def test_choices_are_weighed_by_the_first_token_where_texts_cannot_be_scored():
     data = first_token(("yes", 0.5), (" yes", 0.1), ("n", 0.2), ("maybe", 0.1))
     logprobs = read_choice_logprobs(data, ("yes", "no", "unsure"))
     assert [math.exp(one) for one in logprobs] == pytest.approx([0.6, 0.2, 0.1])
-    request = Request(ASK, choices=("yes", "no", "unsure"), logprobs=0)
+    request = Request(ASK, constraint=("yes", "no", "unsure"), logprobs=0)
     completion = chosen(request, logprobs, Usage(3, 1))
     assert completion.text == "yes"
     (token,) = completion.answers[0].logprobs or ()
@@ -156,7 +156,7 @@ def test_a_first_token_that_begins_two_choices_weighs_for_neither():
 
 def test_choices_are_drawn_by_their_share_and_by_the_seed():
     logprobs = (math.log(0.7), math.log(0.3))
-    requests = [Request(ASK, Sampling(1.0, seed=1), choices=("a", "b"), repeat=r) for r in range(2000)]
+    requests = [Request(ASK, Sampling(1.0, seed=1), constraint=("a", "b"), repeat=r) for r in range(2000)]
     drawn = [chosen(request, logprobs, Usage()).text for request in requests]
     assert drawn == [chosen(request, logprobs, Usage()).text for request in requests]
     assert 0.66 < drawn.count("a") / 2000 < 0.74
@@ -173,7 +173,7 @@ def test_retry_after_is_read_as_seconds_or_date(headers: dict, seconds: float | 
 
 def test_payloads_are_json():
     request = Request(
-        ASK, Sampling(stop=("x",)), prefix="p", choices=("a",), logprobs=0, response_format={"type": "text"}
+        ASK, Sampling(stop=("x",)), prefix="p", constraint=("a",), logprobs=0, response_format={"type": "text"}
     )
     assert json.loads(json.dumps(chat_payload("m", request, vllm=True)))["top_logprobs"] == 0
     assert math.isclose(json.loads(json.dumps(chat_payload("m", request, vllm=False)))["temperature"], 0)

@@ -19,6 +19,12 @@ _HOME = {
     "Request": "promptmill.model.chat",
     "Sampling": "promptmill.model.chat",
     "ScoreRequest": "promptmill.model.chat",
+    "Regex": "promptmill.model.constraint",
+    "JsonSchema": "promptmill.model.constraint",
+    "Script": "promptmill.model.script",
+    "Hole": "promptmill.model.script",
+    "fill": "promptmill.model.script",
+    "fill_all": "promptmill.model.script",
     "load_model": "promptmill.model.load",
     "evaluate": "promptmill.measure.evaluate",
     "compare": "promptmill.measure.runs",
@@ -33,8 +39,14 @@ if TYPE_CHECKING:
     from promptmill.model.chat import Request as Request
     from promptmill.model.chat import Sampling as Sampling
     from promptmill.model.chat import ScoreRequest as ScoreRequest
+    from promptmill.model.constraint import JsonSchema as JsonSchema
+    from promptmill.model.constraint import Regex as Regex
     from promptmill.model.gate import Model as Model
     from promptmill.model.load import load_model as load_model
+    from promptmill.model.script import Hole as Hole
+    from promptmill.model.script import Script as Script
+    from promptmill.model.script import fill as fill
+    from promptmill.model.script import fill_all as fill_all
     from promptmill.prompt import Demo as Demo
     from promptmill.prompt import Prompt as Prompt
     from promptmill.tasks.load import load_task as load_task

@@ -15,6 +15,7 @@ class Backend(Protocol):
                  server and model name); keys every cache.
     server:      whom a rate limit binds: models on one server share it.
     concurrency: calls that may usefully be in flight at once.
+    continues:   whether a request's prefix is continued; None while that is not known, before `open`.
 
     `open` and `close` bracket the use of one event loop; `close` may be called twice. `complete` and `score` raise
     CallError for a call that failed and ModelError where no call can succeed.
@@ -24,6 +25,9 @@ class Backend(Protocol):
     fingerprint: str
     server: str
     concurrency: int
+
+    @property
+    def continues(self) -> bool | None: ...
 
     async def open(self) -> None: ...
 

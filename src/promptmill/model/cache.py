@@ -17,6 +17,7 @@ from typing import Any
 
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, Completion, Failure, Request, ScoreRequest, Scores, TokenLogprob, Usage
+from promptmill.model.constraint import plain
 
 GROUP_SECONDS = 0.002
 
@@ -38,8 +39,10 @@ def canonical(fingerprint: str, request: Request | ScoreRequest) -> str:
     if isinstance(request, ScoreRequest):
         return json.dumps([fingerprint, "score", request.messages, request.continuations, request.prefix])
     s = request.sampling
-    rest = [s.temperature, s.top_p, s.max_tokens, s.stop, s.seed, request.prefix, request.choices, request.n]
-    rest += [request.repeat, request.logprobs, request.response_format]
+    rest = [s.temperature, s.top_p, s.max_tokens, s.stop, s.seed, request.prefix, plain(request.constraint)]
+    rest += [request.n, request.repeat, request.logprobs, request.response_format]
+    if request.suffix:  # only then: calls that were recorded before there was a suffix are still found
+        rest.append(request.suffix)
     return json.dumps([fingerprint, "complete", request.messages, *rest])
 
 
@@ -176,8 +179,8 @@ class CallStore:
 def encode(result: Completion | Scores) -> str:
     if isinstance(result, Scores):
         return json.dumps({"logprobs": result.logprobs, "tokens": result.tokens})
-    return json.dumps([[a.text, a.finish, a.logprobs and [[t.token, t.logprob, t.top] for t in a.logprobs]]
-                       for a in result.answers], ensure_ascii=False)  # fmt: skip
+    return json.dumps([[a.text, a.finish, a.logprobs and [[t.token, t.logprob, t.top] for t in a.logprobs],
+                        *([a.stop] if a.stop else [])] for a in result.answers], ensure_ascii=False)  # fmt: skip
 
 
 def decode(text: str, usage: Usage) -> Completion | Scores:
@@ -187,7 +190,8 @@ def decode(text: str, usage: Usage) -> Completion | Scores:
     return Completion(tuple(_answer(*row) for row in data), usage)
 
 
-def _answer(text: str, finish: str, logprobs: list[Any] | None) -> Answer:
+def _answer(text: str, finish: str, logprobs: list[Any] | None, stop: str | None = None) -> Answer:
     if logprobs is None:
-        return Answer(text, finish)
-    return Answer(text, finish, tuple(TokenLogprob(t, lp, tuple((a, b) for a, b in top)) for t, lp, top in logprobs))
+        return Answer(text, finish, None, stop)
+    read = tuple(TokenLogprob(t, lp, tuple((a, b) for a, b in top)) for t, lp, top in logprobs)
+    return Answer(text, finish, read, stop)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from promptmill.model.constraint import Constraint
 from promptmill.prompt import Message
 
 
@@ -28,8 +29,11 @@ GREEDY = Sampling()
 class Request:
     """One question to a model.
 
-    prefix:   first words of the answer, given; the completion is what follows them.
-    choices:  the answer must be one of these texts.
+    prefix:   first words of the answer, given; the completion is what follows them. Spaces at its end are generated
+              again by models that continue it: a word and the space before it are one token for most of them.
+    constraint: what the answer must look like (choices, a regular expression, a JSON schema).
+    suffix:   how the text goes on after a constrained answer that does not end the turn ("12" before " apples"): it
+              shows where the answer ends, and is no part of it. Models that cannot continue a prefix do without.
     n:        answers wanted (independent samples of one question).
     repeat:   index of a repeated question: the same request with another `repeat` is another call, not a cached one.
     logprobs: None, or how many alternatives per generated token to report (0: the token's own log-probability only).
@@ -39,11 +43,18 @@ class Request:
     messages: tuple[Message, ...]
     sampling: Sampling = GREEDY
     prefix: str = ""
-    choices: tuple[str, ...] | None = None
+    constraint: Constraint | None = None
     n: int = 1
     repeat: int = 0
     logprobs: int | None = None
     response_format: dict[str, Any] | None = field(default=None, hash=False)
+    suffix: str = ""
+
+    @property
+    def begun(self) -> tuple[str, str]:
+        """The prefix for a model that continues it: without the spaces at its end, and these spaces."""
+        kept = self.prefix.rstrip(" ")
+        return kept, self.prefix[len(kept) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +80,13 @@ class Answer:
     """One sampled answer. finish: "stop" (ended by itself or by a stop text) or "length" (cut at max_tokens).
 
     logprobs: the tokens of the answer; for an answer from choices one entry, the choice with its share among them.
+    stop: the stop text that ended it, where one did and the model tells.
     """
 
     text: str
     finish: str = "stop"
     logprobs: tuple[TokenLogprob, ...] | None = None
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

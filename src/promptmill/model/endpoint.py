@@ -79,6 +79,13 @@ class EndpointBackend:
         self._answered = False
         self._proxy = None if urllib.request.proxy_bypass(url.netloc) else urllib.request.getproxies().get(url.scheme)
 
+    @property
+    def continues(self) -> bool | None:
+        """vLLM and text completions continue a given prefix; who serves is known after `open`."""
+        if self.api == "completions" or self.dialect == "vllm":
+            return True
+        return None if self.dialect == "auto" else False
+
     async def open(self) -> None:
         """Connect and ask which models there are. ModelError where nobody answers or the key is refused."""
         headers = {"Content-Type": "application/json"}
@@ -101,8 +108,8 @@ class EndpointBackend:
             await session.close()
 
     async def complete(self, request: Request) -> Completion:
-        if request.choices is not None and request.logprobs is not None:
-            return await self._weigh(request, request.choices)
+        if isinstance(request.constraint, tuple) and request.logprobs is not None:
+            return await self._weigh(request, request.constraint)
         vllm = self.dialect == "vllm"
         if self.api == "completions":
             return read_text(await self._post("/completions", text_payload(self.name, request, vllm=vllm)), request)

@@ -84,6 +84,16 @@ class Model:
     def concurrency(self) -> int:
         return self.backend.concurrency
 
+    async def continues(self) -> bool:
+        """Whether the model continues a given prefix. Where only the server knows, it is asked."""
+        if self.backend.continues is None:
+            await self._open_once()
+        return bool(self.backend.continues)
+
+    def knows(self, request: Request) -> bool:
+        """Whether the answer is in the record: then it can be had without the model."""
+        return self.store.get(key_of(canonical(self.fingerprint, request))) is not None
+
     @property
     def limiter(self) -> Limiter:
         return limiter_for(self.backend.server, self.backend.concurrency)

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, Usage
+from promptmill.model.constraint import Constraint, met, wanted
 from promptmill.prompt import Message
 from promptmill.settings import Strict, checked, load_yaml, read_text
 
@@ -34,6 +35,8 @@ class ScriptedBackend:
 
     fingerprint: must change with the script; the default is good only as long as the script does not change.
     """
+
+    continues = True
 
     def __init__(self, script: Script, *, name: str = "scripted", fingerprint: str = "scripted", latency: float = 0.0,
                  concurrency: int = 64):  # fmt: skip
@@ -49,9 +52,8 @@ class ScriptedBackend:
             await asyncio.sleep(self.latency)
         said = self.script(request)
         texts = [said] * request.n if isinstance(said, str) else list(said)
-        for text in texts:
-            if request.choices is not None and text not in request.choices:
-                raise CallError("constraint", f"the script's answer {text[:60]!r} is none of the choices")
+        if request.constraint is not None:
+            texts = [_held(text, request.constraint) for text in texts]
         words = sum(len(text.split()) for text in texts)
         return Completion(tuple(Answer(text) for text in texts), Usage(self.count_tokens(request.messages), words))
 
@@ -66,6 +68,13 @@ class ScriptedBackend:
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
         """Words: a script has no tokens."""
         return sum(len(content.split()) for _, content in messages)
+
+
+def _held(text: str, constraint: Constraint) -> str:
+    found = met(constraint, text)
+    if found is None:
+        raise CallError("constraint", f"the script's answer {text[:60]!r} {wanted(constraint)}")
+    return found
 
 
 class Rule(Strict):

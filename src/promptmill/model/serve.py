@@ -1,6 +1,6 @@
 """Any backend behind OpenAI's HTTP API, so that other programs can use it: `promptmill serve`.
 
-/v1/models, /v1/chat/completions, /v1/completions, /health; of vLLM's additions: structured_outputs.choice,
+/v1/models, /v1/chat/completions, /v1/completions, /health; of vLLM's additions: structured_outputs,
 continue_final_message, prompt_logprobs. Requests of all clients meet in the backend's batcher.
 """
 
@@ -201,7 +201,7 @@ async def _one_text(backend: TextBackend, call: TextCall, prompt: str) -> tuple[
         tokens, start = [*echoed, *(answer.logprobs or ())], 0 if call.echo else len(prompt)
         logs = None if call.logprobs is None else text_logprobs(tokens, first, start)
         text = prompt + answer.text if call.echo else answer.text
-        rows.append({"text": text, "logprobs": logs, "finish_reason": answer.finish})
+        rows.append({"text": text, "logprobs": logs, "finish_reason": answer.finish, "stop_reason": answer.stop})
     return rows, done.usage
 
 

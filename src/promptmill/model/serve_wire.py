@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from promptmill.errors import InputError
 from promptmill.model.chat import Answer, Request, Sampling, TokenLogprob, Usage
+from promptmill.model.constraint import Constraint, JsonSchema, Regex
 from promptmill.prompt import Message
 
 MOST_ANSWERS = 1024
@@ -40,13 +42,16 @@ class ChatCall:
 
 def read_chat(body: Mapping[str, Any]) -> ChatCall:
     messages, prefix = _conversation(body)
-    choices, wrapped = _choices(body)
+    try:
+        constraint, wrapped = _constraint(body)
+    except InputError as error:
+        raise Refused(str(error)) from None
     top = _number(body, "top_logprobs", 0, 0, MOST_LOGPROBS, whole=True)
     request = Request(
         messages,
         _sampling(body, _max_tokens(body, "max_completion_tokens", "max_tokens")),
         prefix=prefix,
-        choices=choices,
+        constraint=constraint,
         n=_number(body, "n", 1, 1, MOST_ANSWERS, whole=True),
         logprobs=top if _flag(body, "logprobs") else None,
     )
@@ -85,27 +90,45 @@ def _message(row: Any, index: int) -> Message:
     return ROLES[row["role"]], content
 
 
-def _choices(body: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str | None]:
-    """The answers allowed, from vLLM's structured_outputs or from a JSON schema that is an enumeration of texts (alone,
-    or as the only property of an object, as OpenAI requires)."""
+def _constraint(body: Mapping[str, Any]) -> tuple[Constraint | None, str | None]:
+    """What the answer must look like, from vLLM's structured_outputs or from response_format. A JSON schema that is an
+    enumeration of texts (alone, or as the only property of an object, as OpenAI requires) means choices, which are
+    weighed; the second value is the name of that property."""
     structured = body.get("structured_outputs")
     if structured is not None:
-        if not isinstance(structured, dict) or set(structured) != {"choice"} or not _texts(structured["choice"]):
-            raise Refused('structured_outputs: only {"choice": [texts]} is supported')
-        return tuple(structured["choice"]), None
-    wanted = body.get("response_format")
-    if wanted is None or (isinstance(wanted, dict) and wanted.get("type") == "text"):
-        return None, None
+        match structured:
+            case {"choice": choices} if len(structured) == 1 and _texts(choices):
+                return tuple(choices), None
+            case {"regex": str(pattern)} if len(structured) == 1:
+                return Regex(pattern), None
+            case {"json": dict(schema)} if len(structured) == 1:
+                return JsonSchema.of(schema), None
+            case {"json": str(text)} if len(structured) == 1:
+                return JsonSchema(text), None
+        raise Refused('structured_outputs: one of {"choice": [texts]}, {"regex": text}, {"json": schema} is supported')
+    return _formatted(body.get("response_format"))
+
+
+def _formatted(wanted: Any) -> tuple[Constraint | None, str | None]:
+    """As `_constraint`, from OpenAI's response_format."""
+    match wanted:
+        case None | {"type": "text"}:
+            return None, None
+        case {"type": "json_object"}:
+            return JsonSchema.of({"type": "object"}), None
+        case {"json_schema": {"schema": dict(whole)}}:
+            pass
+        case _:
+            raise Refused("response_format: text, json_object and json_schema (with a schema) are supported")
+    schema, key = whole, None
     try:
-        schema = wanted["json_schema"]["schema"]
-        key = None
         if schema.get("type") == "object":
             ((key, schema),) = schema["properties"].items()
         if _texts(schema["enum"]):
             return tuple(schema["enum"]), key
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
-    raise Refused("response_format: only a json_schema of an enum of texts (or an object of one such) is supported")
+    return JsonSchema.of(whole), None
 
 
 def _texts(value: Any) -> bool:
@@ -173,6 +196,8 @@ def read_text(body: Mapping[str, Any]) -> TextCall:
     if not _texts(prompts):
         raise Refused("prompt must be a text or a list of texts (token ids are not supported)")
     assert prompts is not None
+    if body.get("structured_outputs") is not None or body.get("response_format") is not None:
+        raise Refused("text completions cannot be constrained here; use chat completions")
     echo, n = _flag(body, "echo"), _number(body, "n", 1, 1, MOST_ANSWERS, whole=True)
     limit = _max_tokens(body, "max_tokens", default=16, least=0)
     if limit == 0 and not echo:
@@ -185,7 +210,8 @@ def chat_choice(index: int, answer: Answer, call: ChatCall) -> dict[str, Any]:
     text = answer.text if call.wrapped is None else json.dumps({call.wrapped: answer.text}, ensure_ascii=False)
     message = {"role": "assistant", "content": text, "refusal": None}
     logs = None if answer.logprobs is None else {"content": chat_logprobs(answer.logprobs), "refusal": None}
-    return {"index": index, "message": message, "logprobs": logs, "finish_reason": answer.finish}
+    return {"index": index, "message": message, "logprobs": logs, "finish_reason": answer.finish,
+            "stop_reason": answer.stop}  # fmt: skip
 
 
 def chat_logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:

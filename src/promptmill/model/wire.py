@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from promptmill.model.chat import Answer, CallError, Completion, Request, ScoreRequest, Scores, TokenLogprob, Usage
+from promptmill.model.constraint import Constraint, JsonSchema, Regex, framed, met, schema_of, wanted
+from promptmill.model.schema import object_of
 from promptmill.prompt import Message
 
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
@@ -17,18 +19,19 @@ CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
 def chat_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
     """The body of POST /chat/completions."""
+    prefix = begun_with(request) if vllm else request.prefix
     payload: dict[str, Any] = {
         "model": model,
-        "messages": _messages(request.messages, request.prefix, continues=vllm),
+        "messages": _messages(request.messages, prefix, continues=vllm),
         **sampling_payload(request),
     }
     if request.logprobs is not None:
         payload |= {"logprobs": True, "top_logprobs": request.logprobs}
     if request.response_format is not None:
         payload["response_format"] = request.response_format
-    if request.choices is not None:
-        payload |= _constrained(request.choices, vllm)
-    if vllm and request.prefix:
+    if request.constraint is not None:
+        payload |= vllm_constraint(request) if vllm else _openai_constraint(request.constraint)
+    if vllm and prefix:
         payload |= CONTINUE
     return payload
 
@@ -59,12 +62,27 @@ def _messages(messages: Sequence[Message], prefix: str, *, continues: bool) -> l
     return rows
 
 
-def _constrained(choices: Sequence[str], vllm: bool) -> dict[str, Any]:
-    """vLLM takes the choices as they are; OpenAI a JSON schema with an enumeration."""
-    if vllm:
-        return {"structured_outputs": {"choice": list(choices)}}
-    answer = {"type": "string", "enum": list(choices)}
-    schema = {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
+def begun_with(request: Request) -> str:
+    """The prefix that a server is given to continue: the spaces at its end go into the constraint, where they can."""
+    return request.prefix if isinstance(request.constraint, JsonSchema) else request.begun[0]
+
+
+def vllm_constraint(request: Request) -> dict[str, Any]:
+    """vLLM's field for a constrained answer. It is held to all that is generated, from `begun_with` on."""
+    assert request.constraint is not None
+    constraint = framed(request.constraint, request.begun[1], request.suffix)
+    if isinstance(constraint, Regex):
+        return {"structured_outputs": {"regex": constraint.pattern}}
+    if isinstance(constraint, JsonSchema):
+        return {"structured_outputs": {"json": constraint.schema}}
+    return {"structured_outputs": {"choice": list(constraint)}}
+
+
+def _openai_constraint(constraint: Constraint) -> dict[str, Any]:
+    """OpenAI takes a JSON schema, and only one of an object: choices and regular expressions become its one text."""
+    schema = schema_of(constraint)
+    if schema.get("type") != "object":
+        schema = object_of({"answer": schema})
     return {
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
     }
@@ -117,11 +135,9 @@ def _answer(row: dict[str, Any], request: Request) -> Answer:
         raise CallError("refused", f"no answer, finish_reason {finish}" + (f": {refusal}" if refusal else ""))
     if text is None:
         text = ""  # the tokens ran out while it was thinking: an answer from which nothing can be read
-    if request.choices is not None:
-        text = choice_of(text, request.choices)
-    elif request.prefix and text.startswith(request.prefix):
+    if request.constraint is None and request.prefix and text.startswith(request.prefix):
         text = text[len(request.prefix) :]  # asked to begin with it, the model did: the completion is what follows
-    return Answer(text, finish, _logprobs(row.get("logprobs")))
+    return Answer(said(text, request), finish, _logprobs(row.get("logprobs")), stop_of(row))
 
 
 def spoken_text(content: Any) -> str | None:
@@ -137,20 +153,35 @@ def spoken_text(content: Any) -> str | None:
     return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def choice_of(text: str, choices: Sequence[str]) -> str:
-    """The choice that an answer makes, given bare or as {"answer": …}."""
-    said = text.strip()
-    if said.startswith("{"):
-        try:
-            said = str(json.loads(said)["answer"])
-        except (ValueError, KeyError, TypeError):
-            said = text.strip()
-    for choice in choices:
-        if said == choice.strip():
-            return choice
+def said(text: str, request: Request) -> str:
+    """The answer in what was generated: without the spaces that end the prefix and, where it is constrained, without
+    the suffix; given bare or as {"answer": …}. CallError "constraint" where it does not meet its constraint."""
+    if request.constraint is None:
+        return text.lstrip(" ") if request.begun[1] else text
+    bare = text.removeprefix(request.begun[1]).removesuffix(request.suffix)
+    for form in (bare, _unwrapped(text)):
+        found = None if form is None else met(request.constraint, form)
+        if found is not None:
+            return found
     raise CallError(
-        "constraint", f"the answer {said[:60]!r} is none of the choices; does the server support constraints?"
+        "constraint",
+        f"the answer {text.strip()[:60]!r} {wanted(request.constraint)}; does the server support constraints?",
     )
+
+
+def _unwrapped(text: str) -> str | None:
+    """The one value of {"answer": …}, if that is what the text is."""
+    try:
+        value = json.loads(text)["answer"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def stop_of(row: dict[str, Any]) -> str | None:
+    """The stop text that ended an answer, which vLLM tells; a number there is a token."""
+    stop = row.get("stop_reason")
+    return stop if isinstance(stop, str) else None
 
 
 def _logprobs(data: dict[str, Any] | None) -> tuple[TokenLogprob, ...] | None:
@@ -208,7 +239,8 @@ TOP_LOGPROBS = 20  # the most that OpenAI gives
 
 def first_token_payload(model: str, request: Request) -> dict[str, Any]:
     """Ask for the log-probabilities of the first token only: enough to tell short labels apart."""
-    bare = replace(request, choices=None, logprobs=TOP_LOGPROBS, n=1, sampling=replace(request.sampling, max_tokens=1))
+    one = replace(request.sampling, max_tokens=1)
+    bare = replace(request, constraint=None, logprobs=TOP_LOGPROBS, n=1, sampling=one)
     return chat_payload(model, bare, vllm=False)
 
 
@@ -240,9 +272,9 @@ def read_choice_logprobs(data: dict[str, Any], choices: Sequence[str]) -> tuple[
 def chosen(request: Request, logprobs: Sequence[float], usage: Usage) -> Completion:
     """A choice by its probability among the choices: the likeliest at temperature 0, else drawn by the request's seed.
     The answer carries the whole distribution as the alternatives of one token."""
-    assert request.choices is not None
+    assert isinstance(request.constraint, tuple)
     total = math.log(math.fsum(math.exp(one - max(logprobs)) for one in logprobs)) + max(logprobs)
-    shares = tuple((choice, one - total) for choice, one in zip(request.choices, logprobs, strict=True))
+    shares = tuple((choice, one - total) for choice, one in zip(request.constraint, logprobs, strict=True))
     answers = []
     for index in range(request.n):
         choice, logprob = max(shares, key=lambda share: share[1])

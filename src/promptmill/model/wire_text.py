@@ -19,18 +19,27 @@ from promptmill.model.chat import (
     Usage,
     plain_text,
 )
-from promptmill.model.wire import choice_of, read_answers, read_usage, sampling_payload, spoken_text
+from promptmill.model.wire import (
+    begun_with,
+    read_answers,
+    read_usage,
+    said,
+    sampling_payload,
+    spoken_text,
+    stop_of,
+    vllm_constraint,
+)
 
 
 def text_payload(model: str, request: Request, *, vllm: bool) -> dict[str, Any]:
     """The body of POST /completions. CallError "refused" for what text completions cannot do."""
-    payload = {"model": model, "prompt": plain_text(request.messages) + request.prefix} | sampling_payload(request)
+    payload = {"model": model, "prompt": plain_text(request.messages) + begun_with(request)} | sampling_payload(request)
     if request.logprobs is not None:
         payload["logprobs"] = request.logprobs
-    if request.choices is not None:
+    if request.constraint is not None:
         if not vllm:
-            raise CallError("refused", "text completions of this server cannot be held to choices; use api: chat")
-        payload["structured_outputs"] = {"choice": list(request.choices)}
+            raise CallError("refused", "text completions of this server cannot be constrained; use api: chat")
+        payload |= vllm_constraint(request)
     return payload
 
 
@@ -43,9 +52,8 @@ def _answer(row: dict[str, Any], request: Request) -> Answer:
     text = spoken_text(row["text"])
     if text is None:
         raise ValueError("no text")
-    if request.choices is not None:
-        text = choice_of(text, request.choices)
-    return Answer(text, str(row.get("finish_reason") or "stop"), _logprobs(row.get("logprobs")))
+    finish = str(row.get("finish_reason") or "stop")
+    return Answer(said(text, request), finish, _logprobs(row.get("logprobs")), stop_of(row))
 
 
 def _logprobs(data: dict[str, Any] | None) -> tuple[TokenLogprob, ...] | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TOO_MANY_UNKNOWN = 0.3
+TOO_MANY_UNKNOWN = 0.2
 """A larger share of unknown words than this is warned of."""
 SAMPLE = 100
 """So many requests of a task show what its words are."""

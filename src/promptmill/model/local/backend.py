@@ -7,7 +7,6 @@ computation of that beginning (cache, folded); the decoding loop is our own (dec
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,8 @@ from promptmill.model.chat import (
 from promptmill.model.local import load
 from promptmill.model.local.batcher import Batcher
 from promptmill.model.local.chat import ChatTokenizer
-from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Result, Token, Work
+from promptmill.model.local.choosing import choose, log_shares, seed_of
+from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Result, Shape, Token, Work
 from promptmill.prompt import Message
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class LocalBackend:
     The constructor reads only what the fingerprint needs; weights are loaded at the first `open` and kept. The same
     request gives the same answer whatever it is batched with, up to rounding in the last bits of a logit.
     """
+
+    continues = True
 
     def __init__(
         self,
@@ -106,11 +108,16 @@ class LocalBackend:
     async def complete(self, request: Request) -> Completion:
         """CallError "refused" for a prompt that does not fit the context or the template, and for a response_format."""
         if request.response_format is not None:
-            raise CallError("refused", "a local model takes no response_format; give choices")
-        if request.choices is not None:
-            return await self._choose(request)
-        ids = self.chat.encode_chat(request.messages, request.prefix)
-        return await self._draw(ids, request.sampling, request.n, request.repeat, request.logprobs, not request.prefix)
+            raise CallError("refused", "a local model takes no response_format; give a constraint")
+        if isinstance(request.constraint, tuple):
+            return await self._choose(request, request.constraint)
+        given, lead = self.chat.begin(request.prefix)
+        ids, shape = self.chat.encode_chat(request.messages, given), None
+        if request.constraint is not None:
+            load.need_guidance()
+            shape = Shape(request.constraint, lead, request.suffix)
+        free = shape is None and (not given or lead != "")
+        return await self._draw(ids, request.sampling, request.n, request.repeat, request.logprobs, free, shape)
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Summed log-probability of each continuation as the assistant's answer (after the prefix), the end of the turn
@@ -166,36 +173,48 @@ class LocalBackend:
     # How it works
 
     async def _draw(
-        self, ids: tuple[int, ...], sampling: Sampling, n: int, repeat: int, logprobs: int | None, free: bool
+        self,
+        ids: tuple[int, ...],
+        sampling: Sampling,
+        n: int,
+        repeat: int,
+        logprobs: int | None,
+        free: bool,
+        shape: Shape | None = None,
     ) -> Completion:
-        """n answers after `ids`. free: no beginning was given, so leading white space is the template's, not ours."""
+        """n answers after `ids`. free: leading white space belongs to the prompt (see ChatTokenizer.begin)."""
         self._check_fits(len(ids), 1)
         limit = min(sampling.max_tokens, self._limit - len(ids))
         work = Draws(
             ids, limit, tuple(seed_of(ids, sampling.seed, repeat, index) for index in range(n)), sampling.temperature,
             sampling.top_p, tuple(filter(None, sampling.stop)), free, None if free or not ids else ids[-1], logprobs,
+            shape,
         )  # fmt: skip
         drawn = cast(list[Drawn], await self._submit(work))
+        usage = Usage(len(ids), sum(row.tokens for row in drawn))
+        if missed := next((row.missed for row in drawn if row.missed), None):
+            raise CallError("constraint", missed, usage=usage)
         told = [None if logprobs is None else tuple(map(self._told, row.logs)) for row in drawn]
-        answers = tuple(Answer(row.text, row.finish, logs) for row, logs in zip(drawn, told, strict=True))
-        return Completion(answers, Usage(len(ids), sum(row.tokens for row in drawn)))
+        answers = tuple(Answer(row.text, row.finish, logs, row.stop) for row, logs in zip(drawn, told, strict=True))
+        return Completion(answers, usage)
 
     async def _rate(self, ids: tuple[int, ...], texts: tuple[tuple[int, ...], ...], top: int = 0) -> list[Rated]:
         self._check_fits(len(ids), max(map(len, texts), default=0))
         return cast(list[Rated], await self._submit(Rates(ids, texts, top)))
 
-    async def _choose(self, request: Request) -> Completion:
+    async def _choose(self, request: Request, choices: tuple[str, ...]) -> Completion:
         """An answer among the choices. Each is weighed by the probability that the model answers it and then ends its
-        turn, so that "yes" and "yes please" can be compared; the weights are made to sum to one. Temperature 0 takes
-        the most probable, another draws from the weights sharpened by it; top_p and stop have no say.
+        turn (or goes on with the suffix), so that "yes" and "yes please" can be compared; the weights are made to sum
+        to one. Temperature 0 takes the most probable, another draws from the weights sharpened by it; top_p and stop
+        have no say.
 
         Log-probabilities: one entry, the choice with the log of its share, all choices as alternatives.
         """
-        choices = request.choices or ()
         if not choices:
             raise CallError("refused", "there are no choices to choose from")
-        ids, texts = self.chat.continuations(request.messages, request.prefix, choices)
-        end = () if self.chat.end is None else (self.chat.end,)
+        whole = [choice + request.suffix for choice in choices]
+        ids, texts = self.chat.continuations(request.messages, request.prefix, whole)
+        end = () if request.suffix or self.chat.end is None else (self.chat.end,)
         rated = await self._rate(ids, tuple(text + end for text in texts))
         logs = log_shares([math.fsum(token.logprob for token in tokens) for tokens in rated])
         ranked = tuple(sorted(zip(choices, logs, strict=True), key=lambda row: -row[1]))
@@ -241,7 +260,7 @@ class LocalBackend:
         chat = self.chat
         own = load.context_of(model.config)
         self._limit = min(own, self._max_context or own)
-        self._engine = Engine(model, chat.decode, frozenset(self._eos))
+        self._engine = Engine(model, chat.decode, frozenset(self._eos), chat.fast)
 
     def _run(self, works: list[Work], shared: int) -> list[list[Result]]:
         """In the worker thread: one batch. Out of memory, it is tried once more in two halves."""
@@ -267,32 +286,6 @@ class LocalBackend:
         if isinstance(works[0], Draws):
             return cast(list[list[Result]], self._engine.draw(cast(list[Draws], works), shared))
         return cast(list[list[Result]], self._engine.rate(cast(list[Rates], works), shared))
-
-
-def seed_of(ids: Sequence[int], seed: int | None, repeat: int, index: int) -> int:
-    """A 128-bit number from all that tells one sample from another: prompt, seed, repeat and index among n."""
-    text = f"{seed or 0} {repeat} {index} {' '.join(map(str, ids))}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
-
-
-def log_shares(logs: Sequence[float]) -> list[float]:
-    """Log-probabilities shifted so that their probabilities sum to one."""
-    most = max(logs)
-    total = most + math.log(math.fsum(math.exp(log - most) for log in logs))
-    return [log - total for log in logs]
-
-
-def choose(logs: Sequence[float], temperature: float, number: float) -> int:
-    """Index of the most probable at temperature 0, else drawn with `number` in [0, 1)."""
-    best = max(range(len(logs)), key=lambda index: logs[index])
-    if temperature <= 0:
-        return best
-    gone = 0.0
-    for index, log in enumerate(log_shares([log / temperature for log in logs])):
-        gone += math.exp(log)
-        if number < gone:
-            return index
-    return best
 
 
 def _out_of_memory(error: BaseException) -> bool:

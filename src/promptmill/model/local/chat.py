@@ -51,15 +51,16 @@ class ChatTokenizer:
 
     leading: white space between the assistant's tag and an answer (see `leading_of`).
     end:     the token that ends an answer in the template, or the tokenizer's end token, or None.
+    fast:    the tokenizer of the tokenizers library, or None where this one is not made with it.
     """
 
     def __init__(self, tokenizer: Any, eos: frozenset[int]):
         self.tokenizer = tokenizer
         # The Rust tokenizer itself: quicker, and safe from two threads as long as nobody changes its settings.
-        self._fast = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
-        if self._fast is not None:
-            self._fast.no_truncation()
-            self._fast.no_padding()
+        self.fast = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
+        if self.fast is not None:
+            self.fast.no_truncation()
+            self.fast.no_padding()
         self.templated = bool(tokenizer.chat_template)
         self.folds_system = self.templated and not self._takes_system()
         self.leading: str
@@ -85,8 +86,8 @@ class ChatTokenizer:
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """special: add what the tokenizer adds to raw text (a beginning-of-text token)."""
-        if self._fast is not None:
-            return list(self._fast.encode(text, add_special_tokens=special).ids)
+        if self.fast is not None:
+            return list(self.fast.encode(text, add_special_tokens=special).ids)
         ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
         return ids
 
@@ -110,9 +111,15 @@ class ChatTokenizer:
         self, messages: tuple[Message, ...], prefix: str, texts: Sequence[str]
     ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Tokens of the prompt, and of each text as the assistant's answer to it (or as what follows `prefix`)."""
-        tail = self.render(messages, prefix)[-TAIL:]
-        leading = "" if prefix else self.leading
-        return self.encode_chat(messages, prefix), tuple(self.continuation(tail, leading + text) for text in texts)
+        given, lead = self.begin(prefix)
+        tail = self.render(messages, given)[-TAIL:]
+        return self.encode_chat(messages, given), tuple(self.continuation(tail, lead + text) for text in texts)
+
+    def begin(self, prefix: str) -> tuple[str, str]:
+        """What of an answer is given, and the white space before the rest of it: that of the template, or the spaces at
+        the end of the prefix. It is generated and not given, as it is one token with the word after it."""
+        given = prefix.rstrip(" ")
+        return given, prefix[len(given) :] if given else self.leading
 
     def _apply(self, messages: Sequence[Message], *, ask: bool = True) -> str:
         rows = [{"role": role, "content": text} for role, text in messages]

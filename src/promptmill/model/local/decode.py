@@ -6,8 +6,7 @@ Shape letters as in cache.py: B rows, T new tokens, V vocabulary. Plain torch an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 
 from promptmill.model.local.cache import Prefix, State, can_share
+from promptmill.model.local.constrain import GrammarError, Grammars
 from promptmill.model.local.folded import compute_prefix, new_state
+from promptmill.model.local.row import Decode, Row, Spelling
 from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Token
 
 COMPACT = 0.75  # finished rows leave when at most this share of the batch is still going
@@ -24,28 +25,27 @@ KEPT_PREFIXES = 16
 KEPT_BYTES = 1 << 30  # of all kept prefixes; the last one is kept whatever its size
 LOGITS = 1 << 26  # most logits held at once (256 MB in float32)
 
-Decode = Callable[[Sequence[int], int | None], str]
-
 
 class Engine:
     """A model in memory and the prefixes that it has lately computed. Used by one thread at a time.
 
-    decode: token ids, and the token before them or None, to text. eos: tokens that end an answer.
+    decode: token ids, and the token before them or None, to text. eos: tokens that end an answer. tokenizer: the
+    tokenizers library's, for constrained answers.
     """
 
-    def __init__(self, model: Any, decode: Decode, eos: frozenset[int], *, share: bool = True):
-        self.model, self.decode, self.eos = model, decode, eos
+    def __init__(self, model: Any, decode: Decode, eos: frozenset[int], tokenizer: Any = None, *, share: bool = True):
+        self.model, self.spelling = model, Spelling(decode, eos)
+        self.grammars = Grammars(tokenizer, eos, model.config.get_text_config().vocab_size)
         self.share = share and can_share(model)
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self._last: tuple[int, ...] = ()
-        self._pieces: dict[int, str] = {}
 
     @torch.inference_mode()
     def draw(self, batch: Sequence[Draws], shared: int) -> list[list[Drawn]]:
         """Answers for each of `batch`, in order; `shared` tokens begin all prompts."""
-        rows = [Row(work, seed, self) for work in batch for seed in work.seeds]
+        rows = [row for work in batch for row in self._rows(work)]
         state, logits_B_V = self._start([work.ids for work in batch], [work.rows for work in batch], shared)
-        _generate(state, logits_B_V, rows)
+        _generate(state, logits_B_V, rows, self.grammars)
         drawn = iter([row.result() for row in rows])
         return [[next(drawn) for _ in work.seeds] for work in batch]
 
@@ -72,11 +72,13 @@ class Engine:
         self._prefixes.clear()
         self._last = ()
 
-    def piece(self, token: int) -> str:
-        """The text of one token by itself."""
-        if token not in self._pieces:
-            self._pieces[token] = self.decode([token], None)
-        return self._pieces[token]
+    def _rows(self, work: Draws) -> list[Row]:
+        """A row for each answer; where the constraint cannot be generated, one that has ended with the reason."""
+        try:
+            guides = self.grammars.guides(work.shape, work.rows) if work.shape else [None] * work.rows
+        except GrammarError as error:
+            return [Row(work, seed, self.spelling, missed=str(error)) for seed in work.seeds]
+        return [Row(work, seed, self.spelling, guide) for seed, guide in zip(work.seeds, guides, strict=True)]
 
     def _start(self, prompts: list[tuple[int, ...]], repeats: list[int], shared: int) -> tuple[State, Tensor]:
         """Run the prompts and repeat each row as often as it is wanted."""
@@ -117,58 +119,6 @@ def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
         if x != y:
             return index
     return min(len(a), len(b))
-
-
-@dataclass
-class Row:
-    """One answer being drawn."""
-
-    work: Draws
-    seed: int
-    engine: Engine
-    ids: list[int] = field(default_factory=list)
-    logs: list[Token] = field(default_factory=list)
-    tokens: int = 0
-    finish: str = ""
-    text: str | None = None
-
-    def push(self, token: int) -> bool:
-        """Take a token; False when the answer has ended."""
-        self.tokens += 1
-        if token in self.engine.eos:
-            self.finish = "stop"
-            del self.logs[len(self.ids) :]
-            return False
-        self.ids.append(token)
-        if self.work.stop and self._stopped(token):
-            return False
-        if self.tokens >= self.work.limit:
-            self.finish = "length"
-            return False
-        return True
-
-    def _stopped(self, token: int) -> bool:
-        """Whether a stop text is complete. It can only have been completed by this token, so most tokens are ruled out
-        by their own text; a piece of a multi-byte character (U+FFFD) never is."""
-        piece = self.engine.piece(token)
-        if "\ufffd" not in piece and not any(stop[-1] in piece for stop in self.work.stop):
-            return False
-        text = self.decoded(len(self.ids))
-        ends = [at for at in (text.find(stop) for stop in self.work.stop) if at >= 0]
-        if not ends:
-            return False
-        self.text, self.finish = text[: min(ends)], "stop"
-        while self.logs and len(self.decoded(len(self.logs) - 1)) >= len(self.text):
-            self.logs.pop()
-        return True
-
-    def decoded(self, count: int) -> str:
-        text = self.engine.decode(self.ids[:count], self.work.after)
-        return text.lstrip() if self.work.lstrip else text
-
-    def result(self) -> Drawn:
-        text = self.decoded(len(self.ids)) if self.text is None else self.text
-        return Drawn(text, self.finish or "length", self.tokens, self.logs)
 
 
 class Sampler:
@@ -230,13 +180,14 @@ def _invert(probs_B_V: Tensor, numbers_B_1: Tensor) -> Tensor:
     return torch.minimum(torch.searchsorted(cumulated, numbers_B_1 * total, right=True), last)[:, 0]
 
 
-def _generate(state: State, logits_B_V: Tensor, rows: list[Row]) -> None:
+def _generate(state: State, logits_B_V: Tensor, rows: list[Row], grammars: Grammars) -> None:
     """Extend the rows token by token until all have ended. Ended rows are carried along until enough of them have."""
     sampler = Sampler(rows, logits_B_V.device)
-    going = [row.work.limit > 0 for row in rows]
+    going = [row.work.limit > 0 and not row.missed for row in rows]
     top = max((row.work.top for row in rows if row.work.top is not None), default=None)
     while any(going):
-        ids_B = sampler.pick(logits_B_V)
+        guides = [row.guide if goes else None for row, goes in zip(rows, going, strict=True)]
+        ids_B = sampler.pick(grammars.mask(logits_B_V, guides))
         if top is not None:
             _log(rows, going, logits_B_V, ids_B, top)
         for index, token in enumerate(ids_B.tolist()):

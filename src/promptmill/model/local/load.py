@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.errors import ModelError
+from promptmill.model.chat import CallError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 FILES = ("*.json", "*.jinja", "*.safetensors", "*.model", "*.txt")
 BIG = 10**9  # bytes: a larger folder's weights are told apart by name, size and time instead of being read
 # Where a model lay and who saved it changes none of its answers.
 NO_MATTER = frozenset({"_name_or_path", "name_or_path", "base_model_name_or_path", "transformers_version"})
-ALGORITHM = "local-1"  # change it when rendering, sampling or choosing changes: cached answers are then asked anew
+ALGORITHM = "local-2"  # change it when rendering, sampling or choosing changes: cached answers are then asked anew
 
 
 def need_extra() -> None:
@@ -29,6 +30,12 @@ def need_extra() -> None:
     for package in ("torch", "transformers", "safetensors"):
         if find_spec(package) is None:
             raise ModelError(f"a local model needs {package}, in the extra: pip install 'promptmill[local]'")
+
+
+def need_guidance() -> None:
+    """CallError "refused" where llguidance is not installed: only constrained answers need it."""
+    if find_spec("llguidance") is None:
+        raise CallError("refused", "constrained answers need llguidance: pip install 'promptmill[local]'")
 
 
 def resolve(path_or_name: str) -> Path:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from promptmill.model.constraint import JsonSchema, Regex
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What all generated tokens of a constrained answer spell: `lead` (white space that belongs to the prompt), the
+    answer, `suffix` (the beginning of what follows it). Only the answer is given back."""
+
+    constraint: Regex | JsonSchema
+    lead: str = ""
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +26,7 @@ class Draws:
     stop:  texts that end an answer; they are looked for behind leading white space where `lstrip`.
     seeds: one number for each sample; a row's answer depends on it and on the prompt, not on its batch.
     top:   None, or how many alternatives to report for each token.
+    shape: what a constrained answer must look like.
     """
 
     ids: tuple[int, ...]
@@ -25,14 +38,14 @@ class Draws:
     lstrip: bool = False
     after: int | None = None  # the token before the answer, where the answer continues a word or a given text
     top: int | None = None
+    shape: Shape | None = None
 
     @property
     def rows(self) -> int:
         return len(self.seeds)
 
     def part(self, low: int, high: int) -> Draws:
-        return Draws(self.ids, self.limit, self.seeds[low:high], self.temperature, self.top_p, self.stop, self.lstrip,
-                     self.after, self.top)  # fmt: skip
+        return replace(self, seeds=self.seeds[low:high])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +78,15 @@ class Token:
 
 @dataclass(slots=True)
 class Drawn:
-    """One drawn answer. tokens: all that were generated, the end token too; logs: those that spell the text."""
+    """One drawn answer. tokens: all that were generated, the end token too; logs: those that spell the text; stop: the
+    stop text that ended it; missed: why it does not meet its constraint, if it does not."""
 
     text: str
     finish: str
     tokens: int
     logs: list[Token] = field(default_factory=list)
+    stop: str | None = None
+    missed: str = ""
 
 
 Rated = list[Token]
