@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 1000
 
+OnAnswer = Callable[[Example, Completion | Failure, Score | None], None]
+"""Called with an example, what came of it, and its score, None where no answer came."""
+
 Stats = tuple[float, ...]
 """An example's additive share of the score (see score/scorer.py); a mean over its repeats where there are several."""
 
@@ -76,13 +79,14 @@ async def evaluate_async(
     ask: Ask = Ask(),
     *,
     stage: Stage | None = None,
-    on_answer: Callable[[], None] | None = None,
+    on_answer: OnAnswer | None = None,
 ) -> Evaluation:
     """Ask and score all of `examples`; the model must be open (`async with model`).
 
     Workers pull from one queue, so that a slow answer holds up nobody; what they bring goes to the stage's shards as
-    these fill, so memory does not grow with the answers. Raises ModelError and InputError; a spent budget ends the
-    evaluation early and is told in `stopped`.
+    these fill, so memory does not grow with the answers. on_answer: called after each.
+
+    Raises ModelError and InputError; a spent budget ends the evaluation early and is told in `stopped`.
     """
     if examples:
         prompt.check(examples[0].fields)
@@ -97,9 +101,9 @@ async def evaluate_async(
             except BudgetSpent as error:
                 stopped.append(str(error))
                 return
-            tally.add(index, request, result)
+            score = tally.add(index, request, result)
             if on_answer:
-                on_answer()
+                on_answer(examples[index // ask.repeat], result, score)
 
     # As many workers as the server has slots: one who finds a slot at once costs no waiting in line.
     await together([work() for _ in range(min(len(examples) * ask.repeat, model.concurrency))])
@@ -150,7 +154,7 @@ class _Tally:
         self._stats: dict[int, Stats | list[Stats | None]] = {}
         self._open: dict[int, dict[int, dict[str, Any]]] = {}
 
-    def add(self, index: int, request: Request, result: Completion | Failure) -> None:
+    def add(self, index: int, request: Request, result: Completion | Failure) -> Score | None:
         which, repeat = divmod(index, self.repeat)
         example = self.examples[which]
         score = None
@@ -163,6 +167,7 @@ class _Tally:
             self._keep(which, repeat, score.row)
         if self.stage:
             self._row(index, _row(example, request, result, score))
+        return score
 
     def _keep(self, which: int, repeat: int, stats: Stats) -> None:
         if self.repeat == 1:

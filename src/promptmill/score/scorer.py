@@ -83,6 +83,8 @@ SCORERS: Mapping[str, str] = {
     "word_set": "overlap:WordSet",
     "token_f1": "overlap:TokenF1",
     "f_beta": "overlap:FBeta",
+    "rouge-l": "rouge:RougeL",
+    "bleu": "bleu:Bleu",
     "callable": "custom:Custom",
 }
 """Name → module:class below promptmill.score; imported at first use."""

@@ -6,6 +6,7 @@ events.jsonl   what happened, in the order of time, over all sessions
 metrics.jsonl  numbers over the course of the run; the same for an unbroken and a continued run
 stages/        tables in parquet
 report.json    what came out
+report.html    the same for people
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import platform
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from promptmill.errors import InputError
-from promptmill.store.files import write_json
+from promptmill.store.files import write_json, write_text
 from promptmill.store.stage import Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LIBRARIES = ("promptmill", "torch", "transformers", "peft", "aiohttp", "pyarrow", "numpy", "scipy")
+LIBRARIES = ("promptmill", "torch", "transformers", "peft", "aiohttp", "pyarrow", "numpy", "scipy", "sacrebleu")
 
 
 class Run:
@@ -88,9 +90,12 @@ class Run:
     def stage(self, name: str, schema: pa.Schema) -> Stage:
         return Stage(self.folder / "stages" / name, schema)
 
-    def finish(self, report: dict[str, Any]) -> Path:
+    def finish(self, report: dict[str, Any], page: Callable[[dict[str, Any]], str] | None = None) -> Path:
+        """Write report.json and, where there is a `page` that makes HTML of it, report.html beside it."""
         path = self.folder / "report.json"
         write_json(path, report)
+        if page is not None:
+            write_text(path.with_suffix(".html"), page(report))
         self.event("finished")
         return path
 
