@@ -8,8 +8,8 @@ import re
 import pytest
 
 import promptmill as pm
+from promptmill.crafts.breed.breeder import Breeder
 from promptmill.crafts.breed.config import BreedConfig
-from promptmill.crafts.breed.evolve import Breeder
 from promptmill.crafts.breed.report import lineage, report, sunk
 from promptmill.crafts.breed.unit import Unit, fitter
 from promptmill.errors import InputError
@@ -21,6 +21,7 @@ from promptmill.model.scripted import ScriptedBackend
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import make_scorer
 from promptmill.tasks.task import Example, Task
+from promptmill.vary.scene import Genome
 from promptmill.vary.wording import load_wording
 
 SEED = Prompt("Add the numbers.", "{question}")
@@ -42,23 +43,35 @@ def adder(request: Request) -> str:
     return str(sum(numbers) if right else -1)
 
 
+def to_writer(request: Request) -> bool:
+    return " only.\n\n" in request.messages[0][1]
+
+
 def adding_words(request: Request) -> str:
     """A writer that adds a word of a list to the instruction; one in four helps."""
     text = request.messages[0][1]
-    instruction = text.rsplit("Instruction: ", 1)[-1] if "Instruction: " in text else "Give the sum."
+    if "request only" in text:
+        return "Add a word to this instruction."
+    shown = re.findall(r"(?:Instruction|First|1\.):? (.*)", text)
+    instruction = shown[-1] if shown else "Give the sum."
     rng = random.Random(f"{text}{request.repeat}")
     return f"{instruction} {rng.choice(WORDS)}"
 
 
 def scripted(**more) -> Model:
     def both(request: Request) -> str:
-        return adding_words(request) if "instruction only" in request.messages[0][1] else adder(request)
+        return adding_words(request) if to_writer(request) else adder(request)
 
     return Model(ScriptedBackend(both), **more)
 
 
+PAPER = {"strategy": "paper"}
+BOTH = pytest.mark.parametrize("search", [{"strategy": "race", "calls": 800}, {**PAPER, "generations": 3}])
+
+
 def breeder(model: Model, writer: Model | None = None, **settings) -> Breeder:
     t = task()
+    settings = {**PAPER, **settings}
     return Breeder(t, model, writer or model, SEED, BreedConfig(**settings), load_wording(), Ask(), 0,
                    t.train, t.dev, t.test)  # fmt: skip
 
@@ -71,8 +84,9 @@ def run(b: Breeder):
     return run_blocking(go())
 
 
-def test_a_better_prompt_is_found_and_its_gain_is_proved():
-    result = pm.breed(task(), scripted(), generations=10, population=12)
+@pytest.mark.parametrize("search", [{}, {**PAPER, "generations": 10, "population": 12}])
+def test_a_better_prompt_is_found_and_its_gain_is_proved(search):
+    result = pm.breed(task(), scripted(), **search)
     assert result["verdict"].startswith("improved")
     assert any(word in result["best_prompt"]["system"].lower() for word in HELPFUL)
     test = result["test"]
@@ -85,43 +99,48 @@ def test_a_better_prompt_is_found_and_its_gain_is_proved():
     assert result["lineage"][-1]["instruction"] == result["best_prompt"]["system"]
 
 
-def test_the_seed_is_kept_and_no_improvement_claimed_where_nothing_helps():
+@BOTH
+def test_the_seed_is_kept_and_no_improvement_claimed_where_nothing_helps(search):
     def hopeless(request: Request) -> str:
-        return adding_words(request) if "instruction only" in request.messages[0][1] else "1"
+        return adding_words(request) if to_writer(request) else "1"
 
-    result = pm.breed(task(), Model(ScriptedBackend(hopeless)), generations=2)
+    result = pm.breed(task(), Model(ScriptedBackend(hopeless)), **search)
     assert result["verdict"] == "no improvement: no prompt was better than the seed on dev"
     assert result["best_prompt"] == SEED.to_dict()
     assert (result["test"]["gain"], result["test"]["p"]) == (0.0, 1.0)
 
 
-def test_a_gain_by_luck_on_dev_is_not_claimed_on_test():
+@BOTH
+def test_a_gain_by_luck_on_dev_is_not_claimed_on_test(search):
     def lucky(request: Request) -> str:
-        if "instruction only" in request.messages[0][1]:
+        if to_writer(request):
             return adding_words(request)
         return str(sum(map(int, re.findall(r"\d+", request.messages[-1][1])))) if random.Random(
             f"{request.messages}").random() < 0.5 else "0"  # fmt: skip
 
-    result = pm.breed(task(), Model(ScriptedBackend(lucky)), generations=3)
+    result = pm.breed(task(), Model(ScriptedBackend(lucky)), **search)
     assert result["verdict"].startswith("no improvement")
 
 
-def test_the_same_seed_gives_the_same_breed_and_another_seed_another():
-    reports = [pm.breed(task(), scripted(), seed=seed, generations=3) for seed in (0, 0, 1)]
+@BOTH
+def test_the_same_seed_gives_the_same_breed_and_another_seed_another(search):
+    reports = [pm.breed(task(), scripted(), seed=seed, **search) for seed in (0, 0, 1)]
     assert reports[0] == reports[1]
     assert reports[0]["lineage"] != reports[2]["lineage"] or reports[0]["calls"] != reports[2]["calls"]
 
 
-def test_no_example_of_dev_or_test_is_seen_by_the_search():
-    b = breeder(scripted(), generations=3)
+@BOTH
+def test_no_example_of_dev_or_test_is_seen_by_the_search(search):
+    b = breeder(scripted(), **search)
     found = run(b)
     train = {example.id for example in b.train}
     assert all(set(unit.seen) <= train for unit in found.units)
     assert not train & {example.id for example in (*b.dev, *b.test)}
 
 
-def test_every_prompt_alive_is_unlike_all_others_and_knows_its_parent():
-    found = run(breeder(scripted(), generations=4))
+@BOTH
+def test_every_prompt_alive_is_unlike_all_others_and_knows_its_parent(search):
+    found = run(breeder(scripted(), **search))
     texts = [unit.prompt.instruction.lower() for unit in found.units]
     assert len(set(texts)) == len(texts)
     assert [unit.id for unit in found.units] == list(range(len(found.units)))
@@ -131,14 +150,13 @@ def test_every_prompt_alive_is_unlike_all_others_and_knows_its_parent():
         assert lineage(unit, found.units)[0].id == 0
 
 
-def test_a_failing_writer_leaves_the_population_as_it_is():
+@pytest.mark.parametrize("search", [{"strategy": "race", "calls": 60}, {**PAPER, "generations": 2}])
+def test_a_failing_writer_leaves_the_population_as_it_is(search):
     def no_writer(request: Request) -> str:
         raise CallError("refused", "not today")
 
     model = scripted()
-    b = breeder(
-        model, Model(ScriptedBackend(no_writer, fingerprint="w"), role="writer", ledger=model.ledger), generations=2
-    )
+    b = breeder(model, Model(ScriptedBackend(no_writer, fingerprint="w"), role="writer", ledger=model.ledger), **search)
 
     async def go():
         async with b.model, b.writer:
@@ -155,37 +173,32 @@ def test_a_writer_that_loses_the_hole_has_its_rewrites_refused():
     prompt = Prompt(user="Add: {question}")
 
     def forgetful(request: Request) -> str:
-        return "Add them." if "instruction only" in request.messages[0][1] else "3"
+        return "Add them." if to_writer(request) else "3"
 
     model = Model(ScriptedBackend(forgetful))
-    b = Breeder(t, model, model, prompt, BreedConfig(generations=1), load_wording(), Ask(), 0,
+    b = Breeder(t, model, model, prompt, BreedConfig(strategy="paper", generations=1), load_wording(), Ask(), 0,
                 t.train, t.dev, t.test)  # fmt: skip
     found = run(b)
     assert len(found.units) == 1
     assert sum(b.rejected.values()) > 0
 
 
-def test_the_budget_keeps_room_for_the_proof():
-    least = None
-    for calls in (100, 1500):
-        model = scripted(ledger=Ledger(Budget(calls=calls)))
-        b = breeder(model, generations=30)
-        if calls == 100:
-            with pytest.raises(InputError, match=r"too little to breed: .* need ") as caught:
-                run(b)
-            least = int(re.findall(r"need (\d+)", str(caught.value))[0])
-            continue
-        assert least is not None
-        assert least < calls
-        found = run(b)
-        assert found.stopped is not None
-        assert model.ledger.total.calls <= calls
-        assert all(evaluation.answered == 140 for evaluation in found.test.values())
+@pytest.mark.parametrize("search", [{"strategy": "race", "calls": 9000}, {**PAPER, "generations": 30}])
+def test_the_budget_keeps_room_for_the_proof(search):
+    with pytest.raises(InputError, match=r"too little to breed: .* need ") as caught:
+        run(breeder(scripted(ledger=Ledger(Budget(calls=100))), **search))
+    calls = int(re.findall(r"need (\d+)", str(caught.value))[0]) + 20
+    model = scripted(ledger=Ledger(Budget(calls=calls)))
+    found = run(breeder(model, **search))
+    assert found.stopped is not None
+    assert model.ledger.total.calls <= calls
+    assert all(evaluation.answered == 140 for evaluation in found.test.values())
 
 
 @pytest.mark.parametrize("tokens", [3000, 8000])
-def test_a_spent_token_budget_is_kept_and_said_and_nothing_is_claimed_without_proof(tokens: int):
-    result = pm.breed(task(), scripted(ledger=Ledger(Budget(tokens=tokens))), generations=3)
+@BOTH
+def test_a_spent_token_budget_is_kept_and_said_and_nothing_is_claimed_without_proof(tokens: int, search):
+    result = pm.breed(task(), scripted(ledger=Ledger(Budget(tokens=tokens))), **search)
     assert result["stopped"]
     assert result["paid"]["tokens"] <= tokens
     unanswered = result["test"]["n"] < 140 or result["dev"]["n"] < 60
@@ -193,7 +206,7 @@ def test_a_spent_token_budget_is_kept_and_said_and_nothing_is_claimed_without_pr
 
 
 def unit(id: int, values: dict[str, float], text: str = "x") -> Unit:
-    return Unit(id, Prompt(text), "first_order", seen={key: (value,) for key, value in values.items()})
+    return Unit(id, Genome(Prompt(text)), "first_order", seen={key: (value,) for key, value in values.items()})
 
 
 def test_a_tournament_is_decided_on_the_examples_that_both_answered():
@@ -217,7 +230,7 @@ def test_a_prompt_does_not_win_dev_by_the_questions_that_failed():
     """One helpful-looking prompt has most of its calls refused; on what it answers it is always right."""
 
     def flattering(request: Request) -> str:
-        if "instruction only" in request.messages[0][1]:
+        if to_writer(request):
             return "Be lucky."
         if "lucky" in request.messages[0][1].lower():
             if sum(map(int, re.findall(r"\d+", request.messages[-1][1]))) % 10:
@@ -225,14 +238,14 @@ def test_a_prompt_does_not_win_dev_by_the_questions_that_failed():
             return str(sum(map(int, re.findall(r"\d+", request.messages[-1][1]))))
         return adder(request)
 
-    result = pm.breed(task(), Model(ScriptedBackend(flattering)), generations=1)
+    result = pm.breed(task(), Model(ScriptedBackend(flattering)), strategy="paper", generations=1)
     assert result["best_prompt"] == SEED.to_dict()
     assert result["verdict"].startswith("no improvement")
 
 
 def test_no_answers_at_all_are_no_verdict_on_the_prompt():
     def silent(request: Request) -> str:
-        if "instruction only" in request.messages[0][1]:
+        if to_writer(request):
             return adding_words(request)
         raise CallError("local_error", "out of order")
 
@@ -245,8 +258,8 @@ def test_no_answers_at_all_are_no_verdict_on_the_prompt():
 
 def test_the_writer_is_in_the_books_and_each_breed_has_its_own():
     model, writer = scripted(), Model(ScriptedBackend(adding_words, fingerprint="writer"), role="writer")
-    first = pm.breed(task(), model, writer=writer, generations=2)
-    again = pm.breed(task(), model, writer=writer, generations=2)
+    first = pm.breed(task(), model, writer=writer, calls=200)
+    again = pm.breed(task(), model, writer=writer, calls=200)
     assert first["calls"]["writer"] > 0
     assert again["calls"] == first["calls"]
 

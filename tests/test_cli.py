@@ -114,6 +114,8 @@ def test_eval_reports_and_keeps_every_answer(cli, sums):
     )
     assert report["calls"] == {"task": 100}
     assert "0.010" in said.out
+    assert "page: r/report.html" in said.out
+    assert "Score 0.010 (number)" in Path("r/report.html").read_text()
 
 
 def test_eval_again_is_answered_from_the_run(cli, sums):
@@ -176,13 +178,15 @@ def test_compare_two_runs(cli, sums):
 
 def test_breed_writes_the_report_and_the_best_prompt_can_be_used(cli, sums):
     said = cli("breed", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "Add.", "--out", "r",
-               "--set", "breed.population=4", "--set", "breed.generations=2")  # fmt: skip
+               "--as-paper", "--set", "breed.population=4", "--set", "breed.generations=2")  # fmt: skip
     assert said.code == 0, said.err
     report = json.loads(Path("r/report.json").read_text())
     assert set(report) >= {"best_prompt", "dev", "test", "verdict", "calls", "tokens", "cost"}
     assert set(report["test"]) >= {"seed", "best", "gain", "lo", "hi", "p"}
     assert set(report["calls"]) == {"task", "writer"}
     assert report["verdict"] in said.out.replace("\n", " ")
+    assert "r/report.html" in said.out
+    assert report["best_prompt"]["system"] in Path("r/report.html").read_text()
     prompt = cli("ask", "4 plus 1", *SCRIPTED, "--prompt-file", "r/report.json")
     assert prompt.code == 0
     lines = [json.loads(line) for line in Path("r/metrics.jsonl").read_text().splitlines()]

@@ -24,14 +24,21 @@ from promptmill.cli.screen import (
     table,
 )
 from promptmill.cli.session import Session, limited, session
-from promptmill.crafts.breed.evolve import Breeder, Breeding
+from promptmill.crafts.breed.breeder import Breeder, Breeding
+from promptmill.crafts.breed.config import AS_PAPER
+from promptmill.crafts.breed.forecast import forecast
+from promptmill.crafts.breed.page import breed_page
 from promptmill.crafts.breed.report import evaluations, report, sunk
 from promptmill.measure.evaluate import Ask, requests
 from promptmill.model.gate import run_blocking
 from promptmill.model.world import spread, warnings_for
+from promptmill.report.html import render
 from promptmill.score.scorer import scorer_spec
 from promptmill.tasks.load import load_task
 from promptmill.vary.wording import load_wording
+
+AS_PAPER_OPTIONS = {f"breed.{name}": value for name, value in AS_PAPER.items()}
+"""What --as-paper stands for; --set goes over it."""
 
 
 def breed_command(given: Given, **more: Any) -> None:
@@ -52,14 +59,14 @@ def breed_command(given: Given, **more: Any) -> None:
                           train=splits[0], dev=splits[1], test=splits[2],
                           sunk=sunk(work.run.last_report(), work.ledger.budget),
                           watch=watch, note=lambda row: work.run.metric(**row))  # fmt: skip
-        most = breeder.forecast(list(requests(task, prompt, splits[0][:64], ask)))
+        most = forecast(breeder, list(requests(task, prompt, splits[0][:64], ask)))
         warnings = warnings_for(config.model, requests(task, prompt, spread(splits[0]), Ask()))
         show_warnings(warnings)
         if show_forecast(most, work.ledger, given):
             return
         found = run_blocking(_breed(breeder, work))
         result = report(breeder, found) | {"warnings": warnings}
-        path = work.run.finish(result)
+        path = work.run.finish(result, lambda data: render(breed_page(data)))
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -97,5 +104,6 @@ def _show(work: Session, found: Breeding, result: dict[str, Any], path: Path) ->
         )
     out.print(met)
     out.print()
-    show_rows([("verdict", result["verdict"]), *spent(result, work.ledger), ("report", path)])
+    written = [("report", path), ("page", path.with_suffix(".html"))]
+    show_rows([("verdict", result["verdict"]), *spent(result, work.ledger), *written])
     out.print(f"next: promptmill ask TEXT --prompt-file {path}", markup=False, soft_wrap=True)

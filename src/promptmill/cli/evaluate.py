@@ -26,10 +26,12 @@ from promptmill.cli.screen import (
 )
 from promptmill.cli.session import Session, limited, session
 from promptmill.measure.evaluate import Ask, Evaluation, answers_schema, evaluate_async, requests
+from promptmill.measure.page import eval_page
 from promptmill.measure.runs import compare
 from promptmill.model.gate import run_blocking
 from promptmill.model.world import spread, warnings_for
 from promptmill.prompt import Prompt
+from promptmill.report.html import render
 from promptmill.score.scorer import scorer_spec
 from promptmill.store.stage import Stage
 from promptmill.tasks.load import load_task
@@ -58,7 +60,7 @@ def eval_command(given: Given, **more: Any) -> None:
         stage = work.run.stage("answers", answers_schema())
         evaluation = _with_bar(work, task, prompt, examples, ask, stage)
         report = _report(work, task, prompt, config, evaluation) | {"warnings": warnings}
-        path = work.run.finish(report)
+        path = work.run.finish(report, lambda data: render(eval_page(data, stage.rows())))
         if given["json_"]:
             print(json.dumps(report, ensure_ascii=False))
         else:
@@ -81,7 +83,7 @@ def _with_bar(
         async with work.model:
             return await evaluate_async(work.model, task, prompt, examples, ask, stage=stage, on_answer=answered)
 
-    def answered() -> None:
+    def answered(*_: object) -> None:
         nonlocal done
         done += 1
         watch("answers", done, len(examples) * ask.repeat)
@@ -122,7 +124,11 @@ def _show(work: Session, task: Task, source: str, evaluation: Evaluation, stage:
             answer = row["answer"] if row["failure"] is None else f"[failed: {row['failure']}: {row['detail']}]"
             shown.add_row(plain(row["input"], 90), plain(row["gold"], 40), plain(answer, 90))
         out.print(shown)
-    out.print(f"\nevery answer: {stage.folder}\nreport: {path}", markup=False, soft_wrap=True)
+    out.print(
+        f"\nevery answer: {stage.folder}\nreport: {path}\npage: {path.with_suffix('.html')}",
+        markup=False,
+        soft_wrap=True,
+    )
     out.print(f"next: promptmill compare {path.parent} OTHER-RUN, or promptmill breed {source}", markup=False,
               soft_wrap=True)  # fmt: skip
 

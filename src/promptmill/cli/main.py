@@ -95,13 +95,20 @@ def breed(
     scorer: Scorer = None,
     constrain: Constrain = False,
     wording: Annotated[str | None, typer.Option("--wording", help="your copy of the requests to the writer")] = None,
+    search_calls: Annotated[
+        int | None, typer.Option("--search-calls", help="calls of the search, task and writer together (1500)")
+    ] = None,
+    as_paper: Annotated[
+        bool, typer.Option("--as-paper", help="PromptBreeder's own loop, population, generations and batch")
+    ] = False,
 ) -> None:
     """Find the best prompt for a task and a model, with proof on examples that the search never saw."""
-    from promptmill.cli.breed import breed_command
+    from promptmill.cli.breed import AS_PAPER_OPTIONS, breed_command
 
     breed_command(
-        given, task=task, limit=limit, repeat=repeat, scorer=scorer, constrain=constrain or None, wording=wording
-    )
+        given, task=task, limit=limit, repeat=repeat, scorer=scorer, constrain=constrain or None, wording=wording,
+        search_calls=search_calls, **(AS_PAPER_OPTIONS if as_paper else {}),
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: promptmill serve --model embedded --port 8100")

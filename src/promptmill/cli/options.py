@@ -75,7 +75,7 @@ PLACES = {
     "writer": "writer.name", "writer_base_url": "writer.base_url",
     "temperature": "sampling.temperature", "top_p": "sampling.top_p", "max_tokens": "sampling.max_tokens",
     "stop": "sampling.stop", "budget_calls": "budget.calls", "budget_tokens": "budget.tokens",
-    "budget_cost": "budget.cost", "prices": "budget.prices",
+    "budget_cost": "budget.cost", "prices": "budget.prices", "search_calls": "breed.calls",
 }  # fmt: skip
 """Where in the configuration an option goes; those not named here go by their own name, or are not settings."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -99,7 +100,7 @@ class Wording(Strict, frozen=True):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
-def numbered(items: list[str]) -> str:
+def numbered(items: Sequence[str]) -> str:
     """Lines as `eda`, `eda_ranked` and `lineage` show them."""
     return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
 

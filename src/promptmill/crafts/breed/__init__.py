@@ -24,8 +24,8 @@ def breed(
     writer: the model that writes prompts, `model` itself by default. prompt: where to begin, the task's own by default.
     settings: fields of BreedConfig (population, generations, batch, …).
     """
+    from promptmill.crafts.breed.breeder import Breeder
     from promptmill.crafts.breed.config import BreedConfig
-    from promptmill.crafts.breed.evolve import Breeder
     from promptmill.crafts.breed.report import report
     from promptmill.measure.evaluate import Ask
     from promptmill.model.budget import Ledger

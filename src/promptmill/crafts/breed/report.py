@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from promptmill.crafts.breed.evolve import Breeder, Breeding
+from promptmill.crafts.breed.breeder import Breeder, Breeding
+from promptmill.crafts.breed.course import better, course
 from promptmill.crafts.breed.unit import Unit
 from promptmill.measure.compare import Comparison, compare_paired
 from promptmill.measure.evaluate import Evaluation
@@ -45,6 +46,7 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
     ledger = breeder.model.ledger
     worse = compared is not None and compared.verdict == "worse"
     best = breeder.seed_prompt if worse else found.best.prompt
+    line = lineage(found.best, found.units)
     return {
         "craft": "breed",
         "task": breeder.task.name,
@@ -56,8 +58,11 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
         "dev": _dev(breeder, found),
         "test": _test(found, compared),
         "stopped": found.stopped,
+        "ended": breeder.ended,
+        "credit": dict(breeder.credit()),
         "operators": operators(breeder),
-        "lineage": [_brief(unit, breeder) for unit in lineage(found.best, found.units)],
+        "lineage": [_brief(unit, breeder) for unit in line],
+        **course(breeder, found, line),
         **ledger.summary(),
         "failures": dict(sorted(ledger.failures.items())),
         "budget": {"limits": asdict(ledger.budget), "proof": asdict(found.proof), "sunk": asdict(breeder.sunk)},
@@ -104,22 +109,20 @@ def lineage(unit: Unit, units: list[Unit]) -> list[Unit]:
 def operators(breeder: Breeder) -> dict[str, dict[str, int]]:
     """By operator: children asked for, measured, and fitter than their parent on the examples that both have seen."""
     table: dict[str, dict[str, int]] = {}
-    scorer = breeder.task.scorer
     for unit in breeder.units[1:]:
         row = table.setdefault(unit.operator, {"children": 0, "measured": 0, "better": 0})
         row["children"] += 1
-        if unit.seen and unit.parent is not None:
-            parent = breeder.units[unit.parent]
-            both = [key for key in unit.seen if key in parent.seen]
-            if both:
-                row["measured"] += 1
-                row["better"] += (unit.fitness(scorer, both) or 0.0) > (parent.fitness(scorer, both) or 0.0)
+        won = better(breeder, unit)
+        if won is not None:
+            row["measured"] += 1
+            row["better"] += won
     return dict(sorted(table.items()))
 
 
 def _brief(unit: Unit, breeder: Breeder) -> dict[str, Any]:
     return {"id": unit.id, "operator": unit.operator, "drawn": unit.drawn, "born": unit.born,
-            "fitness": unit.fitness(breeder.task.scorer), "instruction": unit.prompt.instruction}  # fmt: skip
+            "fitness": unit.fitness(breeder.task.scorer), "seen": len(unit.seen),
+            "instruction": unit.prompt.instruction}  # fmt: skip
 
 
 def evaluations(found: Breeding) -> list[tuple[str, Unit, Evaluation]]:

@@ -1,4 +1,4 @@
-"""A unit of evolution: a prompt, where it came from, and what is known of its worth."""
+"""A unit of evolution: a genome, where it came from, and what is known of its worth."""
 
 from __future__ import annotations
 
@@ -8,25 +8,44 @@ from dataclasses import dataclass, field
 from promptmill.measure.evaluate import Stats
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import Scorer, corpus_score
+from promptmill.vary.scene import Genome, Member
 
 
 @dataclass
 class Unit:
-    """id: order of birth. parent: id of the prompt that was mutated, None for the seed. drawn: the mutation prompt or
-    thinking style used. seen: by train example id, the share of the score earned there."""
+    """id: order of birth. parent: id of the unit that was changed, None for the seed. drawn: the mutation prompt or
+    thinking style used. seen: by train example id, the share of the score earned there. said: the answers given.
+
+    chosen_on: examples by which it won its place; on these it looks better than it is. shown: failures of its parent
+    that the writer was shown.
+    """
 
     id: int
-    prompt: Prompt
+    genome: Genome
     operator: str
     parent: int | None = None
     drawn: str = ""
     born: int = 0
     seen: dict[str, Stats] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    chosen_on: set[str] = field(default_factory=set)
+    shown: tuple[str, ...] = ()
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.genome.prompt
 
     def fitness(self, scorer: Scorer, on: Iterable[str] | None = None) -> float | None:
         """Score on all train examples seen so far, or on those of `on`; None where nothing of that was answered."""
         rows = list(self.seen.values()) if on is None else [self.seen[key] for key in on if key in self.seen]
         return corpus_score(scorer, rows) if rows else None
+
+    def value(self, example: str) -> float:
+        """What was earned on one example, 0 to 1."""
+        return self.seen[example][-1]
+
+    def member(self, scorer: Scorer) -> Member:
+        return Member(self.genome, self.fitness(scorer))
 
 
 def fitter(a: Unit, b: Unit, batch: Iterable[str], scorer: Scorer) -> tuple[Unit, Unit]:

@@ -1,44 +1,12 @@
-"""Mutations of an instruction (PromptBreeder, arXiv 2309.16797, section 3.2.1): zero-order and first-order.
-
-An operator is a pure function: from what it is given and a random generator to the text of a request to the writer.
-"""
+"""The instruction in a writer's answer."""
 
 from __future__ import annotations
 
-import random
 import re
-from dataclasses import dataclass
 
-from promptmill.prompt import fill
 from promptmill.score.reading import spoken
-from promptmill.vary.wording import Wording
 
 LONGEST_INSTRUCTION = 4000  # characters; a writer that rambles must not fill the context of the task model
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """A request to the writer, and how it came about: the operator, and the words drawn from the lists."""
-
-    operator: str
-    request: str
-    drawn: str
-
-
-def zero_order(description: str, wording: Wording, rng: random.Random) -> Mutation:
-    """A new instruction from the task's description alone, under a random thinking style."""
-    style = rng.choice(wording.thinking_styles)
-    return Mutation(
-        "zero_order", fill(wording.zero_order, {"thinking_style": style, "description": description}), style
-    )
-
-
-def first_order(instruction: str, wording: Wording, rng: random.Random) -> Mutation:
-    """A random mutation prompt applied to `instruction`."""
-    drawn = rng.choice(wording.all_mutation_prompts)
-    return Mutation(
-        "first_order", fill(wording.first_order, {"mutation_prompt": drawn, "instruction": instruction}), drawn
-    )
 
 
 # What writers say before the instruction: a first line that ends in a colon, "Here is the new instruction: …", "Sure!".

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -8,29 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptmill.errors import InputError
-from promptmill.vary.mutate import LONGEST_INSTRUCTION, first_order, read_instruction, zero_order
+from promptmill.vary.read import LONGEST_INSTRUCTION, read_instruction
 from promptmill.vary.wording import load_wording
 
 WORDING = load_wording()
-
-
-def test_first_order_shows_the_instruction_under_a_mutation_prompt_of_the_list():
-    mutation = first_order("Add {a} and {b}.", WORDING, random.Random(0))
-    assert mutation.drawn in WORDING.all_mutation_prompts
-    assert mutation.request.startswith(mutation.drawn)
-    assert mutation.request.endswith("Instruction: Add {a} and {b}.")
-
-
-def test_zero_order_shows_the_description_and_no_instruction():
-    mutation = zero_order("sums of two numbers", WORDING, random.Random(0))
-    assert mutation.drawn in WORDING.thinking_styles
-    assert mutation.request.endswith("Task: sums of two numbers")
-
-
-def test_the_same_seed_draws_the_same_and_all_is_drawn_in_time():
-    draws = [first_order("x", WORDING, rng).drawn for rng in [random.Random(3)] for _ in range(500)]
-    assert draws == [first_order("x", WORDING, rng).drawn for rng in [random.Random(3)] for _ in range(500)]
-    assert set(draws) == set(WORDING.all_mutation_prompts)
 
 
 @pytest.mark.parametrize(

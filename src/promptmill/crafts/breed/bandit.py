@@ -1,0 +1,55 @@
+"""Which operator next: drawn by what each has brought so far (Thompson sampling on Beta posteriors)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from promptmill.crafts.breed.config import BreedConfig
+
+# Successes and failures that each operator starts with: what is known of them before anything is tried. Reflection is
+# the strongest where there are failures to be shown.
+PRIORS: dict[str, tuple[float, float]] = {
+    "reflect": (3.0, 4.0), "mutate": (1.0, 4.0), "hyper_first": (1.0, 6.0), "hyper_zero": (1.0, 6.0),
+    "zero_order": (1.0, 6.0), "lamarckian": (1.0, 5.0), "eda_ranked": (1.0, 6.0), "lineage": (1.0, 6.0),
+    "merge": (1.0, 4.0), "add_demos": (1.0, 3.0),
+}  # fmt: skip
+
+
+@dataclass
+class Bandit:
+    """tried, better: children of each operator, and those that won."""
+
+    adaptive: bool
+    tried: dict[str, int] = field(default_factory=dict)
+    better: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, config: BreedConfig) -> Bandit:
+        return cls(config.adaptive, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
+
+    def draw(self, rng: random.Random, without: Set[str] = frozenset()) -> str:
+        """An operator, not one of `without`."""
+        names = [name for name in PRIORS if name not in without]
+        if not self.adaptive:
+            return rng.choice(names)
+        drawn = {name: rng.betavariate(*self._posterior(name)) for name in names}
+        return max(names, key=lambda name: drawn[name])
+
+    def _posterior(self, name: str) -> tuple[float, float]:
+        good, bad = PRIORS[name]
+        return good + self.better[name], bad + self.tried[name] - self.better[name]
+
+    def note(self, name: str, better: bool) -> None:
+        self.tried[name] += 1
+        self.better[name] += better
+
+    def table(self) -> dict[str, Any]:
+        """For the report: tried, better, and the share that it is now believed to bring."""
+        rows = {}
+        for name in PRIORS:
+            good, bad = self._posterior(name)
+            rows[name] = {"tried": self.tried[name], "better": self.better[name], "credit": good / (good + bad)}
+        return rows

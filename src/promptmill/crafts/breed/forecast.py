@@ -1,0 +1,99 @@
+"""What a breed may still cost, in calls.
+
+All decisions rest on what was asked for, not on what was paid in this session, so that a continued run decides as the
+unbroken one did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from promptmill.errors import InputError
+from promptmill.model.budget import Estimate
+from promptmill.model.chat import Request, Sampling
+from promptmill.prompt import fill
+
+if TYPE_CHECKING:
+    from promptmill.crafts.breed.breeder import Breeder
+
+
+def generation_calls(breeder: Breeder) -> int:
+    """One generation of the paper's loop at most."""
+    return _generation_writer_calls(breeder) + _batch_calls(breeder)
+
+
+def _batch_calls(breeder: Breeder) -> int:
+    config = breeder.config
+    return config.population * min(config.batch, len(breeder.train)) * breeder.ask.repeat
+
+
+def _first_writer_calls(breeder: Breeder) -> int:
+    return 2 * (breeder.config.population - 1) * breeder.config.attempts  # hyper-mutation asks twice
+
+
+def _generation_writer_calls(breeder: Breeder) -> int:
+    return 2 * (breeder.config.population // 2) * breeder.config.attempts
+
+
+def proof_calls(breeder: Breeder) -> int:
+    """Seed and finalists on dev, seed and best on test."""
+    return ((1 + breeder.config.finalists) * len(breeder.dev) + 2 * len(breeder.test)) * breeder.ask.repeat
+
+
+def search_calls(breeder: Breeder) -> int:
+    """The search at most."""
+    config = breeder.config
+    if config.strategy == "race":
+        return config.calls + (config.proposals + 1) * len(breeder.train) * breeder.ask.repeat
+    first = _first_writer_calls(breeder) + _batch_calls(breeder)
+    return first + config.generations * generation_calls(breeder)
+
+
+def most_calls(breeder: Breeder) -> int:
+    """The whole breed at most."""
+    return search_calls(breeder) + proof_calls(breeder)
+
+
+def most_writer_calls(breeder: Breeder) -> int:
+    """Those of `most_calls` that may go to the writer."""
+    config = breeder.config
+    if config.strategy == "race":
+        return config.calls // 2
+    return _first_writer_calls(breeder) + config.generations * _generation_writer_calls(breeder)
+
+
+def forecast(breeder: Breeder, sample: Sequence[Request]) -> Estimate:
+    """What the whole breed may cost at most; `sample`: requests to the task model like those to come."""
+    drawn, instruction = breeder.wording.all_mutation_prompts[0], breeder.seed_prompt.instruction
+    text = fill(breeder.wording.first_order, {"mutation_prompt": drawn, "instruction": instruction})
+    asked = Request((("user", text),), Sampling(max_tokens=breeder.config.writer_max_tokens))
+    written = most_writer_calls(breeder)
+    task = breeder.model.estimate(sample, of=most_calls(breeder) - written)
+    return task.plus(breeder.writer.estimate([asked], of=written))
+
+
+def affords(breeder: Breeder, calls: int) -> bool:
+    """Whether the budget has room for so many more calls."""
+    budget, asked, sunk = breeder.model.ledger.budget, breeder.model.ledger.total, breeder.sunk
+    per_call = 1.2 / max(1, asked.calls)  # a fifth more than calls have cost so far
+    return (
+        (budget.calls is None or sunk.calls + asked.calls + calls <= budget.calls)
+        and (budget.tokens is None or sunk.tokens + asked.tokens * (1 + calls * per_call) <= budget.tokens)
+        and (budget.cost is None or sunk.cost + asked.cost * (1 + calls * per_call) <= budget.cost)
+    )
+
+
+def check_budget(breeder: Breeder) -> None:
+    """InputError, one line, where the budget cannot pay for one step of the search and the proof."""
+    calls, config = breeder.model.ledger.budget.calls, breeder.config
+    if config.strategy == "race":
+        step = 2 * config.sample * breeder.ask.repeat
+    else:
+        step = _first_writer_calls(breeder) + _batch_calls(breeder) + generation_calls(breeder)
+    least = breeder.sunk.calls + step + proof_calls(breeder)
+    if calls is not None and calls < least:
+        raise InputError(
+            f"--budget-calls {calls} is too little to breed: one step and the proof need {least}; raise it, "
+            "or lower sample, population, batch or finalists with --set, or the examples with --limit"
+        )

@@ -1,0 +1,55 @@
+"""Who meets on dev, and who is chosen there: rules that know about noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from promptmill.crafts.breed.unit import Unit
+from promptmill.measure.evaluate import Evaluation
+from promptmill.score.scorer import corpus_score
+
+if TYPE_CHECKING:
+    from promptmill.crafts.breed.breeder import Breeder
+
+
+def finalists(breeder: Breeder) -> list[Unit]:
+    """The search's best besides the seed."""
+    tried = [unit for unit in breeder.rank() if unit.id and unit.seen]
+    return tried[: breeder.config.finalists]
+
+
+def shrunk(units: Sequence[Unit], breeder: Breeder) -> list[Unit]:
+    """Units by fitness, best first, each drawn towards the mean of all.
+
+    A prompt seen on few examples may lead by luck; half a batch of average results is added to everybody's.
+    """
+    scorer, prior = breeder.task.scorer, breeder.config.batch / 2
+    seen = [unit for unit in units if unit.seen]
+    mean = sum(unit.fitness(scorer) or 0.0 for unit in seen) / max(1, len(seen))
+
+    def worth(unit: Unit) -> float:
+        n = len(unit.seen)
+        return ((unit.fitness(scorer) or 0.0) * n + mean * prior) / (n + prior)
+
+    return sorted(seen, key=lambda unit: (-worth(unit), unit.id))
+
+
+def choose(breeder: Breeder, met: dict[int, Evaluation]) -> Unit:
+    """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one.
+
+    Each is held against the seed on the examples that both have answered, and one that did not answer nine in ten
+    of them is no choice: a prompt must not win by the questions that failed.
+    """
+    scorer, seed = breeder.task.scorer, met[0]
+    best, most = breeder.units[0], (0.0, 0, 0)
+    for key, found in met.items():
+        both = [id for id in found.stats if id in seed.stats]
+        if key == 0 or found.stopped or len(both) < max(1, 0.9 * len(breeder.dev)):
+            continue
+        unit = breeder.units[key]
+        mine, its = (corpus_score(scorer, [side.stats[key] for key in both]) for side in (found, seed))
+        rank = (mine - its, -len(unit.prompt.instruction), -key)
+        if mine > its and rank > most:
+            best, most = unit, rank
+    return best
