@@ -11,6 +11,9 @@ from embedded.texts import TextKind
 
 Mixture = dict[str, tuple[float, Callable[[Random], Example]]]
 LONG = TextKind(least=10, long=1.0)
+STRANGE = TextKind(long=0.3, unknown=0.7)
+MOVING = ("reverse", "acronym", "repeat")
+LATE = ("reverse", "sort", "acronym", "repeat", "count", "replace", "replace")
 
 MIXTURE: Mixture = {
     "transform": (28, skills.transform_example),
@@ -59,7 +62,40 @@ FINISH: Mixture = MIXTURE | {
     "judge": (16, lambda rng: judging.judge_example(rng, coarse=0.5)),
     "rate": (6, judging.rate_example),
 }
-"""The mixture at the end of the training: more of what is learned late."""
+"""The mixture at the end of a training: more of what is learned late."""
+
+HARD: Mixture = MIXTURE | {
+    "transform": (14, skills.transform_example),
+    "hard_transform": (14, lambda rng: skills.transform_example(rng, rng.choice(LATE), kind=STRANGE)),
+    "long_transform": (6, lambda rng: skills.transform_example(rng, kind=LONG)),
+    "conversation": (5, skills.conversation_example),
+    "arithmetic": (6, skills.arithmetic_example),
+    "stricter": (2, lambda rng: writer.mutation_example(rng, "stricter", forget=0.04)),
+    "judge": (16, lambda rng: judging.judge_example(rng, coarse=0.5)),
+    "rate": (7, judging.rate_example),
+    "compare": (4, judging.compare_example),
+}
+"""Another one, with more unknown words under the transforms that move words about, for a larger model."""
+
+_HALF = ("rewrite", "improve", "stricter", "shorter", "method", "list", "merge", "mutation", "zero_order", "propose",
+         "topic", "text", "input", "style", "chat", "persona", "newcomer")  # fmt: skip
+LAST: Mixture = (
+    HARD
+    | {name: (MIXTURE[name][0] / 2, MIXTURE[name][1]) for name in _HALF}
+    | {
+        "transform": (10, skills.transform_example),
+        "conversation": (3, skills.conversation_example),
+        "sort": (6, lambda rng: skills.transform_example(rng, "sort")),
+        "replace": (7, lambda rng: skills.transform_example(rng, "replace")),
+        "moved": (14, lambda rng: skills.transform_example(rng, rng.choice(MOVING), kind=STRANGE)),
+        "count": (3, lambda rng: skills.transform_example(rng, "count", kind=LONG)),
+        "judge": (26, lambda rng: judging.judge_example(rng, coarse=0.5)),
+        "rate": (8, judging.rate_example),
+    }
+)
+"""What is left at the end: sorting, replacing, moving unknown words about, judging."""
+
+MIXTURES = {"main": MIXTURE, "finish": FINISH, "hard": HARD, "late": LAST}
 
 
 def draw_example(rng: Random, mixture: Mixture = MIXTURE) -> Example:

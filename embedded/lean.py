@@ -21,11 +21,11 @@ class Shape:
     """The size of a model."""
 
     vocabulary: int = 2048
-    width: int = 192
+    width: int = 160
     layers: int = 5
     heads: int = 4
     kv_heads: int = 2
-    inner: int = 448
+    inner: int = 400
     theta: float = 10_000.0
     eps: float = 1e-5
     positions: int = 1024

@@ -1,8 +1,8 @@
 """The training run: seeded, checkpointed, resumable. `train` starts or continues one.
 
-Warm-up, a steady rate, then a straight decay to nothing, all counted in tokens; then a shorter run of that kind over a
-mixture of what is learned late. The matrices go to Muon, the rest to AdamW. A checkpoint is one file of tensors and
-plain values, read with weights_only: no code can come out of it.
+In phases, counted in tokens: each is a mixture with a warm-up, a steady rate perhaps, and a straight decay to nothing;
+the later ones have more of what is learned late. The matrices go to Muon, the rest to AdamW. A checkpoint is one file
+of tensors and plain values, read with weights_only: no code can come out of it.
 """
 
 from __future__ import annotations
@@ -20,40 +20,51 @@ import torch.nn.functional as F
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from embedded import data, tokenizer
-from embedded.corpus import FINISH, MIXTURE
+from embedded.corpus import MIXTURES
 from embedded.lean import LeanLlama, Shape, to_transformers
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The settings of a run.
+class Phase:
+    """A part of a run: so many tokens of a mixture (a name in corpus.MIXTURES), after a warm-up at this rate.
 
-    tokens: how many of the main mixture; steady: the share of them before the rate goes down. finish_tokens: how many
-    of the finishing mixture after them, from finish_rate down to nothing.
+    steady: the share of them before the rate goes down, in a straight line to nothing.
     """
 
-    seed: int = 1
-    tokens: int = 60_000_000
-    rate: float = 4e-3
+    mixture: str
+    tokens: int
+    rate: float
+    steady: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings of a run. warmup: tokens at the start of each phase in which the rate goes up."""
+
+    seed: int
+    phases: tuple[Phase, ...]
     warmup: int = 300_000
-    steady: float = 0.3
     batch_tokens: int = 4096
     shard_examples: int = 20_000
     weight_decay: float = 0.02
-    finish_tokens: int = 15_000_000
-    finish_rate: float = 2e-3
+
+    def begin(self, phase: int) -> int:
+        """Tokens before a phase."""
+        return sum(one.tokens for one in self.phases[:phase])
 
     @property
     def total(self) -> int:
-        return self.tokens + self.finish_tokens
+        return self.begin(len(self.phases))
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Plan:
+        """What `asdict` gave."""
+        return cls(**data | {"phases": tuple(Phase(**phase) for phase in data["phases"])})
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: shard and batches done in it, steps, tokens seen and learned from, seconds spent.
-
-    finishing: whether the finishing mixture has begun.
-    """
+    """How far a run is: phase, shard and batches done in it, steps, tokens seen and learned from, seconds spent."""
 
     shard: int = 0
     batch: int = 0
@@ -62,7 +73,7 @@ class Progress:
     answer_tokens: int = 0
     wall: float = 0.0
     cpu: float = 0.0
-    finishing: bool = False
+    phase: int = 0
 
 
 @dataclass(slots=True)
@@ -81,19 +92,22 @@ class Run:
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name != "embedding"]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or name == "embedding"]
         muon = torch.optim.Muon(
-            matrices, lr=plan.rate, momentum=0.95, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+            matrices,
+            lr=plan.phases[0].rate,
+            momentum=0.95,
+            weight_decay=plan.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
         )
-        adam = torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        adam = torch.optim.AdamW(others, lr=plan.phases[0].rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         return cls(plan, model, [muon, adam])
 
     def rate(self) -> float:
         """The learning rate at the tokens seen so far."""
-        plan, seen = self.plan, self.progress.tokens
-        if self.progress.finishing:
-            warm, left = (seen - plan.tokens) / plan.warmup, (plan.total - seen) / plan.finish_tokens
-            return plan.finish_rate * min(1.0, max(warm, 0.01), max(left, 0.01))
-        left = (plan.tokens - seen) / (plan.tokens * (1 - plan.steady))
-        return plan.rate * min(1.0, (seen + plan.batch_tokens) / plan.warmup, max(left, 0.01))
+        plan, phase = self.plan, self.plan.phases[self.progress.phase]
+        seen = self.progress.tokens - plan.begin(self.progress.phase)
+        warm = (seen + plan.batch_tokens) / plan.warmup
+        left = (phase.tokens - seen) / (phase.tokens * (1 - phase.steady))
+        return phase.rate * min(1.0, warm, max(left, 0.01))
 
     def step(self, batch: data.Batch) -> float:
         """One update; gives the loss."""
@@ -126,7 +140,7 @@ class Run:
     @classmethod
     def load(cls, path: Path) -> Run:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        run = cls.start(Plan(**state["plan"]), Shape(**state["shape"]))
+        run = cls.start(Plan.read(state["plan"]), Shape(**state["shape"]))
         run.model.load_state_dict(state["model"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -152,9 +166,11 @@ def stream(run: Run, fast: PreTrainedTokenizerFast) -> Iterator[data.Batch]:
     """The batches from where a run stands; its position moves on with each."""
     plan, progress = run.plan, run.progress
     while progress.tokens < plan.total:
-        if progress.tokens >= plan.tokens and not progress.finishing:
-            progress.finishing, progress.shard, progress.batch = True, progress.shard + 1, 0
-        mixture, end = (FINISH, plan.total) if progress.finishing else (MIXTURE, plan.tokens)
+        end = plan.begin(progress.phase + 1)
+        if progress.tokens >= end:
+            progress.phase, progress.shard, progress.batch = progress.phase + 1, progress.shard + 1, 0
+            continue
+        mixture = MIXTURES[plan.phases[progress.phase].mixture]
         shard = data.make_shard(fast.backend_tokenizer, plan.seed, progress.shard, plan.shard_examples, mixture)
         for number, batch in enumerate(data.batches(shard, plan.seed, progress.shard, plan.batch_tokens)):
             if number < progress.batch:

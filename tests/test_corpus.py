@@ -8,7 +8,7 @@ import pytest
 
 from embedded import judging, phrasings, requests, skills, talk, tasks, writer
 from embedded.arithmetic import draw_problem
-from embedded.corpus import FINISH, MIXTURE, corpus
+from embedded.corpus import LAST, MIXTURE, corpus
 from embedded.descriptions import DESCRIPTIONS
 from embedded.grammar import (
     ARITHMETIC,
@@ -38,7 +38,7 @@ TEXT = "my big dog saw the red cat"
 
 @pytest.fixture(scope="module")
 def examples():
-    return [*corpus(5, 5000), *corpus(6, 1500, FINISH)]
+    return [*corpus(5, 5000), *corpus(6, 1500, LAST)]
 
 
 @pytest.mark.parametrize(

@@ -107,11 +107,12 @@ def test_an_unknown_word_is_spelt_and_a_known_one_is_not(loaded):
 
 def test_a_stopped_training_run_goes_on_as_if_it_had_not_stopped(loaded, tmp_path):
     from embedded.lean import Shape
-    from embedded.train import Plan, train
+    from embedded.train import Phase, Plan, train
 
     for name in ("whole", "halves"):  # the shipped tokenizer saves making one
         loaded[1].save_pretrained(tmp_path / name / "tokenizer")
-    plan = Plan(tokens=8_000, warmup=2_000, batch_tokens=1024, shard_examples=60, finish_tokens=4_000)
+    phases = (Phase("main", 8_000, 4e-3, steady=0.3), Phase("late", 4_000, 2e-3))
+    plan = Plan(5, phases, warmup=2_000, batch_tokens=1024, shard_examples=60)
     shape = Shape(width=32, layers=2, inner=48)
     whole = train(tmp_path / "whole", plan, shape)
     train(tmp_path / "halves", plan, shape, until_step=whole.progress.step // 2)
@@ -121,7 +122,7 @@ def test_a_stopped_training_run_goes_on_as_if_it_had_not_stopped(loaded, tmp_pat
     for name, weights in whole.model.state_dict().items():
         assert torch.equal(weights, second.model.state_dict()[name]), name
     assert whole.progress.tokens >= plan.total
-    assert whole.progress.finishing
+    assert whole.progress.phase == 1
 
 
 def test_answers_alone_are_learned_the_longer_the_less_each_token(loaded):
