@@ -46,7 +46,7 @@ def test_eval_over_http_gives_the_same_answers_as_in_process(tmp_path: Path):
 
 
 def test_breed_finds_a_better_prompt_on_the_embedded_model(tmp_path: Path):
-    command = ["breed", "uppercase", "--model", "embedded", "--limit", "60", "--set", "breed.generations=3"]
+    command = ["breed", "uppercase", "--model", "embedded", "--limit", "60", "--search-calls", "500"]
     done = promptmill(*command, "--out", str(tmp_path / "run"), "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -67,7 +67,7 @@ def test_a_worked_chain_makes_the_arithmetic_right():
 
 def test_choices_are_weighed_alike_in_process_and_over_http():
     messages = (("system", "Is the text positive or negative?"), ("user", "the happy dog found a lovely cake"))
-    request = pm.Request(messages, choices=("positive", "negative"), logprobs=0)
+    request = pm.Request(messages, constraint=("positive", "negative"), logprobs=0)
     (inside,) = pm.load_model("embedded").complete([request])
     with serving("--model", "embedded") as url:
         (over_http,) = pm.load_model("embedded", url).complete([request])
