@@ -95,15 +95,7 @@ LAST: Mixture = (
 )
 """What is left at the end: sorting, replacing, moving unknown words about, judging."""
 
-MEND: Mixture = LAST | {
-    "arithmetic": (10, skills.arithmetic_example),
-    "sums": (7, skills.sums_example),
-    "sort": (14, lambda rng: skills.transform_example(rng, "sort")),
-    "compare": (6, judging.compare_example),
-}
-"""The very end: what the mixtures before it have let slip."""
-
-MIXTURES = {"main": MIXTURE, "finish": FINISH, "hard": HARD, "late": LAST, "mend": MEND}
+MIXTURES = {"main": MIXTURE, "finish": FINISH, "hard": HARD, "late": LAST}
 
 
 def draw_example(rng: Random, mixture: Mixture = MIXTURE) -> Example:

@@ -25,7 +25,6 @@ MODELS = {
                 Phase("main", 24_000_000, rate=3e-3, steady=0.5),
                 Phase("hard", 30_000_000, rate=2.5e-3),
                 Phase("late", 13_000_000, rate=2e-3),
-                Phase("mend", 4_500_000, rate=1.5e-3),
             ),
         ),
     ),
