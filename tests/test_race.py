@@ -10,7 +10,7 @@ from promptmill.crafts.breed import race as racing
 from promptmill.crafts.breed.bandit import PRIORS, Bandit
 from promptmill.crafts.breed.race import Race
 from promptmill.crafts.breed.unit import Unit
-from promptmill.model.chat import Request
+from promptmill.model.chat import CallError, Request
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.scripted import ScriptedBackend
 from promptmill.prompt import Prompt
@@ -50,6 +50,56 @@ def test_a_better_challenger_wins_and_a_worse_one_loses():
     assert raced({"Old.": 8, "New.": 3}, "New.")[0] < 0.2
 
 
+def test_an_incumbent_that_gets_nothing_right_can_be_beaten():
+    assert raced({"Old.": 0, "New.": 10}, "New.")[0] > 0.95
+
+
+def test_a_challenger_does_not_win_by_the_questions_that_failed():
+    def picky(request: Request) -> str:
+        numbers = [int(part) for part in request.messages[-1][1].split()[::2]]
+        if request.messages[0][1] == "New." and numbers[0] % 5:
+            raise CallError("refused", "no")
+        return str(sum(numbers)) if request.messages[0][1] == "New." or numbers[0] % 2 else "none"
+
+    b = breeder(Model(ScriptedBackend(picky)), strategy="race", sample=20)
+    b.rng, b.examples = random.Random(0), {example.id: example for example in b.train}
+    old, new = (Unit(at, Genome(Prompt(text, "{question}")), "x") for at, text in enumerate(("Old.", "New.")))
+    race = Race(b, Bandit.start(b.config), old, won=[old])
+
+    async def go() -> float:
+        async with b.model:
+            await racing._know(race, 20)
+            return await racing._better(race, new)
+
+    assert run_blocking(go()) == 0
+
+
+def test_a_search_whose_writer_is_refused_ends():
+    def no_writer(request: Request) -> str:
+        if to_writer(request):
+            raise CallError("refused", "not today")
+        return adder(request)
+
+    b = breeder(Model(ScriptedBackend(no_writer)), strategy="race", calls=500)
+    b.train = b.train[:20]
+    found = run(b)
+    assert b.ended == f"no call was answered in {racing.IDLE} rounds"
+    assert len(found.units) == 1
+
+
+def test_the_target_is_reached_where_some_examples_never_get_an_answer():
+    def nearly(request: Request) -> str:
+        if request.messages[-1][1].startswith("3 and"):
+            raise CallError("refused", "no")
+        return str(sum(int(part) for part in request.messages[-1][1].split()[::2]))
+
+    b = breeder(Model(ScriptedBackend(nearly)), strategy="race", calls=500)
+    b.train = b.train[:20]
+    run(b)
+    assert b.ended is not None
+    assert b.ended.startswith("target")
+
+
 def test_a_challenger_that_mends_nothing_is_gone_after_the_gate():
     probability, _, child = raced({"Old.": 5, "New.": 5}, "New.", size=40)
     assert probability == 0
@@ -62,7 +112,7 @@ def test_a_new_incumbent_is_known_by_examples_that_did_not_elect_it():
 
     async def go() -> bool:
         async with race.breeder.model:
-            return await racing._challenge(race, child, race.incumbent)
+            return await racing._challenge(race, child)
 
     assert run_blocking(go())
     assert race.incumbent is child

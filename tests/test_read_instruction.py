@@ -24,6 +24,7 @@ WORDING = load_wording()
         ("<think>hm, they want sums\n</think>\nInstruction: Add the numbers.", "Add the numbers."),
         ("Certainly, here you go:\n```text\nAdd the numbers.\nStop.\n```\nHope it helps!", "Add the numbers.\nStop."),
         ("“Add the numbers.”", "Add the numbers."),
+        ("Reply with JSON:\n```json\n{}\n```\nNo more.", "Reply with JSON:\n```json\n{}\n```\nNo more."),
         ("Say 'yes' or 'no'", "Say 'yes' or 'no'"),
         ("Sure! Add the numbers.", "Add the numbers."),
         ("OK, answer with: yes or no", "OK, answer with: yes or no"),

@@ -25,6 +25,14 @@ _LABEL = re.compile(
 _QUOTES = ('"', "'", "“”", "‘’", "`", "**")
 
 
+def _spoken_before(text: str) -> bool:
+    """Whether more than a preamble stands there."""
+    text = text.strip() + "\n\n"
+    for pattern in _PREAMBLES:
+        text = pattern.sub("", text)
+    return bool(text.strip())
+
+
 def read_instruction(text: str) -> str | None:
     """The instruction in a writer's answer, without thinking aloud, preamble, label, code fence and quotation marks.
 
@@ -32,7 +40,7 @@ def read_instruction(text: str) -> str | None:
     """
     text = spoken(text)
     fence = re.search(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
-    if fence:
+    if fence and not _spoken_before(text[: fence.start()]):  # else the fence is a part of the instruction
         text = fence[1].strip()
     for pattern in (*_PREAMBLES, _LABEL):
         text = pattern.sub("", text).strip()

@@ -123,17 +123,19 @@ class Breeder:
         new = [example for example in examples if example.id not in unit.seen]
         if not new:
             return
+        worst: dict[str, tuple[float, str]] = {}
 
         def answered(example: Example, result: Completion | Failure, score: Score | None) -> None:
             self._done["search"] += 1
             self.watch("search", self._done["search"], 0)
-            if score is not None and isinstance(result, Completion):
-                unit.said[example.id] = result.text
+            if score is not None and isinstance(result, Completion):  # of several repeats the worst, whichever is first
+                worst[example.id] = min(worst.get(example.id, (2.0, "")), (score.value, result.text))
 
         evaluation = await evaluate_async(self.model, self.task, unit.prompt, new, self.ask, on_answer=answered)
         if evaluation.stopped:
             raise BudgetSpent(evaluation.stopped)
         unit.seen.update(evaluation.stats)
+        unit.said.update((key, text) for key, (_, text) in worst.items())
 
     async def children(self, plans: Sequence[Plan], born: int) -> list[Unit | None]:
         """The child of each plan, or None where the writer brings none that is new.

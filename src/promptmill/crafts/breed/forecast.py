@@ -41,11 +41,18 @@ def proof_calls(breeder: Breeder) -> int:
     return ((1 + breeder.config.finalists) * len(breeder.dev) + 2 * len(breeder.test)) * breeder.ask.repeat
 
 
+def round_calls(breeder: Breeder, sample: int) -> int:
+    """One round of the race at most: children, each against the whole sample, and a fresh sample for a winner."""
+    config, repeat = breeder.config, breeder.ask.repeat
+    sample = min(max(sample, config.sample), len(breeder.train))
+    return config.proposals * (2 + (2 * sample + config.sample) * repeat)
+
+
 def search_calls(breeder: Breeder) -> int:
     """The search at most."""
     config = breeder.config
     if config.strategy == "race":
-        return config.calls + (config.proposals + 1) * len(breeder.train) * breeder.ask.repeat
+        return config.calls + round_calls(breeder, len(breeder.train))
     first = _first_writer_calls(breeder) + _batch_calls(breeder)
     return first + config.generations * generation_calls(breeder)
 
@@ -56,10 +63,8 @@ def most_calls(breeder: Breeder) -> int:
 
 
 def most_writer_calls(breeder: Breeder) -> int:
-    """Those of `most_calls` that may go to the writer."""
+    """Those of `most_calls` that may go to the writer (paper)."""
     config = breeder.config
-    if config.strategy == "race":
-        return config.calls // 2
     return _first_writer_calls(breeder) + config.generations * _generation_writer_calls(breeder)
 
 
@@ -68,9 +73,19 @@ def forecast(breeder: Breeder, sample: Sequence[Request]) -> Estimate:
     drawn, instruction = breeder.wording.all_mutation_prompts[0], breeder.seed_prompt.instruction
     text = fill(breeder.wording.first_order, {"mutation_prompt": drawn, "instruction": instruction})
     asked = Request((("user", text),), Sampling(max_tokens=breeder.config.writer_max_tokens))
+    if breeder.config.strategy == "race":  # a call of the search may be either's: the dearer counts
+        calls = search_calls(breeder)
+        proof = breeder.model.estimate(sample, of=proof_calls(breeder))
+        return dearer(breeder.model.estimate(sample, of=calls), breeder.writer.estimate([asked], of=calls)).plus(proof)
     written = most_writer_calls(breeder)
     task = breeder.model.estimate(sample, of=most_calls(breeder) - written)
     return task.plus(breeder.writer.estimate([asked], of=written))
+
+
+def dearer(a: Estimate, b: Estimate) -> Estimate:
+    """The larger of two estimates for as many calls, part by part; no price is known where one has none."""
+    cost = None if a.cost is None or b.cost is None else max(a.cost, b.cost)
+    return Estimate(a.calls, max(a.prompt_tokens, b.prompt_tokens), max(a.completion_tokens, b.completion_tokens), cost)
 
 
 def affords(breeder: Breeder, calls: int) -> bool:
@@ -88,7 +103,7 @@ def check_budget(breeder: Breeder) -> None:
     """InputError, one line, where the budget cannot pay for one step of the search and the proof."""
     calls, config = breeder.model.ledger.budget.calls, breeder.config
     if config.strategy == "race":
-        step = 2 * config.sample * breeder.ask.repeat
+        step = config.sample * breeder.ask.repeat + round_calls(breeder, config.sample)
     else:
         step = _first_writer_calls(breeder) + _batch_calls(breeder) + generation_calls(breeder)
     least = breeder.sunk.calls + step + proof_calls(breeder)

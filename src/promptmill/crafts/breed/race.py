@@ -29,6 +29,8 @@ BLOCK = 6
 """Examples asked at once in a race."""
 TRUSTED = 3
 """So many times the usual sample must be as good as the target before the search ends there."""
+IDLE = 5
+"""The search ends after so many rounds in which no call was answered."""
 HOPELESS = 0.2
 """A challenger goes when it is better with less than this probability."""
 
@@ -38,7 +40,7 @@ class Race:
     """The state of a search by challenge.
 
     sample: ids of the examples that the incumbent is known by. pool: other units that have something to give, for
-    merging. lost: children in a row that did not win.
+    merging. lost: children in a row that did not win. idle: rounds in a row in which no call was answered.
     """
 
     breeder: Breeder
@@ -49,11 +51,12 @@ class Race:
     won: list[Unit] = field(default_factory=list)
     lost: int = 0
     rounds: int = 0
+    idle: int = 0
 
 
 async def evolve(breeder: Breeder) -> str | None:
     """Rounds of children and races until the calls are spent; gives the reason for an early end, or None."""
-    from promptmill.crafts.breed.forecast import affords, proof_calls
+    from promptmill.crafts.breed.forecast import affords, proof_calls, round_calls
 
     config = breeder.config
     race = Race(breeder, Bandit.start(config), breeder.units[0], won=[breeder.units[0]])
@@ -62,7 +65,7 @@ async def evolve(breeder: Breeder) -> str | None:
     begun = breeder.model.ledger.total.calls
     await _know(race, config.sample)
     while breeder.model.ledger.total.calls - begun < config.calls:
-        if not affords(breeder, config.sample + proof_calls(breeder)):
+        if not affords(breeder, round_calls(breeder, len(race.sample)) + proof_calls(breeder)):
             return f"the budget leaves room for the proof only, after {race.rounds} rounds"
         if config.plateau and race.lost >= config.plateau:
             breeder.ended = f"plateau: {race.lost} children in a row did not win"
@@ -71,7 +74,12 @@ async def evolve(breeder: Breeder) -> str | None:
             breeder.ended = f"target: {config.target:.3f} reached on {len(race.sample)} train examples"
             return None
         race.rounds += 1
+        before = breeder.model.ledger.total.calls
         await _round(race)
+        race.idle = 0 if breeder.model.ledger.total.calls > before else race.idle + 1
+        if race.idle == IDLE:
+            breeder.ended = f"no call was answered in {IDLE} rounds"
+            return None
         breeder.keep_history(round=race.rounds, sample=len(race.sample), lost=race.lost)
     return None
 
@@ -80,12 +88,14 @@ async def _reached(race: Race) -> bool:
     """Whether the incumbent is as good as asked for, on a sample large enough to believe it."""
     config, breeder = race.breeder.config, race.breeder
     while True:
-        fitness = race.incumbent.fitness(breeder.task.scorer, race.sample)
+        fitness, size = race.incumbent.fitness(breeder.task.scorer, race.sample), len(race.sample)
         if fitness is None or fitness < config.target:
             return False
-        if len(race.sample) >= min(TRUSTED * config.sample, len(breeder.train)):
+        if size >= min(TRUSTED * config.sample, len(breeder.train)):
             return True
-        await _know(race, 2 * len(race.sample))
+        await _know(race, 2 * size)
+        if len(race.sample) == size:  # the rest gets no answer
+            return True
 
 
 async def _round(race: Race) -> None:
@@ -93,16 +103,18 @@ async def _round(race: Race) -> None:
     breeder = race.breeder
     plans = [_plan(race) for _ in range(breeder.config.proposals)]
     children = await breeder.children(plans, race.rounds)
-    parent = race.incumbent
+    patience = 3 * len(plans)
+    grow = False
     for plan, child in zip(plans, children, strict=True):
-        better = child is not None and await _challenge(race, child, parent)
+        better = child is not None and await _challenge(race, child)
         race.bandit.note(plan.operator, better)
         race.lost = 0 if better else race.lost + 1
-    if race.lost and race.lost % (3 * breeder.config.proposals) < breeder.config.proposals:
+        grow = not better and (grow or race.lost % patience == 0)
+    if grow:
         await _know(race, len(race.sample) + breeder.config.sample // 2)  # what is left to find is smaller
 
 
-async def _challenge(race: Race, child: Unit, parent: Unit) -> bool:
+async def _challenge(race: Race, child: Unit) -> bool:
     """Whether the child takes the incumbent's place."""
     probability = await _better(race, child)
     if probability < race.breeder.config.accept:
@@ -145,17 +157,25 @@ async def _better(race: Race, child: Unit) -> float:
     won, lost, met = _won(child, incumbent, wrong), _lost(child, incumbent, wrong), 0
     if won <= lost and wrong:
         return 0.0
-    probability = 0.5
+    if not _answered(child, wrong):
+        return 0.0
     while met < len(right):
         block = right[met : met + BLOCK]
         await breeder.measure(child, _examples(breeder, block))
         met += len(block)
+        if not _answered(child, right[:met]):
+            return 0.0
         lost += _lost(child, incumbent, block)
         expected = lost * (len(right) / met) if met else 0.0
         probability = float(beta.sf(0.5, won + 0.5, max(lost, expected) + 0.5))
         if probability < HOPELESS:
             return probability
-    return float(beta.sf(0.5, won + 0.5, lost + 0.5)) if right else probability
+    return float(beta.sf(0.5, won + 0.5, lost + 0.5))
+
+
+def _answered(child: Unit, keys: Sequence[str]) -> bool:
+    """Whether it answered nine in ten: a prompt must not win by the questions that failed."""
+    return sum(key in child.seen for key in keys) >= 0.9 * len(keys)
 
 
 def _won(child: Unit, incumbent: Unit, keys: Sequence[str]) -> float:
