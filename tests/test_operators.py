@@ -99,11 +99,11 @@ def test_eda_shows_the_population_and_ranked_the_worst_first():
 
 
 def test_eda_leaves_out_what_is_nearly_the_same():
-    twin = Member(Genome(Prompt("Add the numbers!", "{question}")), 0.5)
-    texts = [
-        drive("eda", "x", scene=replace(SCENE, population=(PARENT, twin, *OTHERS)), seed=s)[0][0] for s in range(9)
-    ]
-    assert all(("Add the numbers." in text) + ("Add the numbers!" in text) < 3 for text in texts)
+    long = "Read the question with care, find all the numbers in it, add them up one by one and give the sum"
+    twins = tuple(Member(Genome(Prompt(long + end, "{question}")), 0.5) for end in (".", "!"))
+    scene = replace(SCENE, parent=twins[0], population=(*twins, *OTHERS))
+    texts = [drive("eda", "x", scene=scene, seed=seed)[0][0] for seed in range(9)]
+    assert all((long + "." in text) + (long + "!" in text) == 1 for text in texts)
     kept = Diversity(0.8)
     assert [kept.add(text) for text in ("Add the numbers.", "add  the numbers", "Say hello.")] == [True, False, True]
     assert likeness_of("Add it.", "add  it.") == 1
