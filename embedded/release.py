@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,6 @@ def copy_weights(run: Path, name: str) -> None:
     for file in FILES:
         shutil.copyfile(run / "export" / file, folder / file)
     state = Run.load(run / "checkpoint.pt")
-    from dataclasses import asdict
-
     record = {
         "command": f"python -m embedded --model {name}", "commit": _commit(), "plan": asdict(state.plan),
         "shape": asdict(state.model.shape), "progress": asdict(state.progress), "torch": torch.__version__,
