@@ -70,7 +70,8 @@ def make_task(count: int, copies: int = 1):
 
 async def harness(url: str, folder: Path, count: int, copies: int = 1):
     """The same through the harness, all in."""
-    from promptmill.measure.evaluate import Ask, answers_schema, evaluate_async
+    from promptmill.measure.answer import Ask
+    from promptmill.measure.evaluate import answers_schema, evaluate_async
     from promptmill.model.cache import CallStore
     from promptmill.model.chat import Sampling
     from promptmill.model.endpoint import EndpointBackend

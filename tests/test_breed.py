@@ -11,9 +11,9 @@ import promptmill as pm
 from promptmill.crafts.breed.breeder import Breeder
 from promptmill.crafts.breed.config import BreedConfig
 from promptmill.crafts.breed.report import lineage, report, sunk
-from promptmill.crafts.breed.unit import Unit, fitter
+from promptmill.crafts.breed.unit import Unit, Way, fitter
 from promptmill.errors import InputError
-from promptmill.measure.evaluate import Ask
+from promptmill.measure.answer import Ask
 from promptmill.model.budget import Budget, Ledger
 from promptmill.model.chat import CallError, Request
 from promptmill.model.gate import Model, run_blocking
@@ -168,19 +168,21 @@ def test_a_failing_writer_leaves_the_population_as_it_is(search):
     assert report(b, found)["failures"]["refused"] > 0
 
 
-def test_a_writer_that_loses_the_hole_has_its_rewrites_refused():
+def test_a_rewrite_without_the_hole_keeps_the_field_and_one_with_another_hole_is_refused():
     t = task()
     prompt = Prompt(user="Add: {question}")
 
     def forgetful(request: Request) -> str:
-        return "Add them." if to_writer(request) else "3"
+        if not to_writer(request):
+            return "3"
+        return "Add them." if request.repeat == 0 else "Add {numbers}."
 
     model = Model(ScriptedBackend(forgetful))
     b = Breeder(t, model, model, prompt, BreedConfig(strategy="paper", generations=1), load_wording(), Ask(), 0,
                 t.train, t.dev, t.test)  # fmt: skip
     found = run(b)
-    assert len(found.units) == 1
-    assert sum(b.rejected.values()) > 0
+    assert [unit.prompt.user for unit in found.units] == ["Add: {question}", "Add them.\n\nAdd: {question}"]
+    assert sum(b.births.rejected.values()) > 0
 
 
 @pytest.mark.parametrize("search", [{"strategy": "race", "calls": 9000}, {**PAPER, "generations": 30}])
@@ -206,7 +208,8 @@ def test_a_spent_token_budget_is_kept_and_said_and_nothing_is_claimed_without_pr
 
 
 def unit(id: int, values: dict[str, float], text: str = "x") -> Unit:
-    return Unit(id, Genome(Prompt(text)), "first_order", seen={key: (value,) for key, value in values.items()})
+    way = Way(Prompt(text), {key: (value,) for key, value in values.items()})
+    return Unit(id, Genome(way.prompt), "first_order", {None: way})
 
 
 def test_a_tournament_is_decided_on_the_examples_that_both_answered():

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from promptmill.errors import InputError
-from promptmill.measure.evaluate import Ask, answers_schema, evaluate, evaluate_async
+from promptmill.measure.answer import Ask
+from promptmill.measure.evaluate import answers_schema, evaluate, evaluate_async
 from promptmill.model.budget import Budget, Ledger
 from promptmill.model.chat import CallError, Request, Sampling
 from promptmill.model.endpoint import EndpointBackend

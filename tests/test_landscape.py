@@ -179,7 +179,8 @@ async def test_over_http_and_in_process_the_same_is_said() -> None:
 
 
 def test_behind_the_gate_the_score_on_a_split_is_near_the_true_quality() -> None:
-    from promptmill.measure.evaluate import Ask, evaluate_async
+    from promptmill.measure.answer import Ask
+    from promptmill.measure.evaluate import evaluate_async
 
     task, backend = task_of(PLAIN), task_backend(PLAIN)
 

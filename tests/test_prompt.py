@@ -54,9 +54,12 @@ def test_a_rewrite_that_loses_or_invents_a_hole_is_refused():
             prompt.with_instruction(bad)
 
 
-@given(texts, texts, texts, st.lists(st.tuples(names, texts, texts), max_size=3))
-def test_a_prompt_survives_its_dictionary(system: str, user: str, prefix: str, demos: list[tuple[str, str, str]]):
-    prompt = Prompt(system, user, prefix, tuple(Demo.of({name: value}, answer) for name, value, answer in demos))
+@given(texts, texts, texts, texts, st.lists(st.tuples(names, texts, texts), max_size=3))
+def test_a_prompt_survives_its_dictionary(
+    system: str, user: str, prefix: str, then: str, demos: list[tuple[str, str, str]]
+):
+    shown = tuple(Demo.of({name: value}, answer) for name, value, answer in demos)
+    prompt = Prompt(system, user, prefix, shown, then)
     assert Prompt.from_dict(prompt.to_dict()) == prompt
 
 
@@ -71,3 +74,19 @@ def test_a_prompt_survives_its_dictionary(system: str, user: str, prefix: str, d
 def test_a_wrong_shape_is_named(data: dict, said: str):
     with pytest.raises(InputError, match=said):
         Prompt.from_dict(data)
+
+
+def test_the_second_task_prompt_follows_the_first_answer():
+    prompt = Prompt("Reason.", "{question}", then="So what is the answer to {question}?")
+    assert prompt.follow({"question": "1 + 1"}, "One and one make two.") == (
+        ("system", "Reason."), ("user", "1 + 1"), ("assistant", "One and one make two."),
+        ("user", "So what is the answer to 1 + 1?"),
+    )  # fmt: skip
+
+
+def test_any_part_of_a_prompt_can_be_rewritten_and_keeps_its_holes():
+    prompt = Prompt("Reason.", "{question}", "Well,", then="Answer {question}.")
+    assert prompt.with_part("prefix", "So,") == Prompt("Reason.", "{question}", "So,", then="Answer {question}.")
+    assert prompt.with_part("instruction", "Think.").system == "Think."
+    with pytest.raises(InputError, match="changes the holes"):
+        prompt.with_part("then", "Answer.")

@@ -6,10 +6,13 @@ import random
 
 from benchmarks.landscape.ours import search
 from benchmarks.landscape.world import Landscape
+from promptmill.crafts.breed import duel
 from promptmill.crafts.breed import race as racing
 from promptmill.crafts.breed.bandit import PRIORS, Bandit
+from promptmill.crafts.breed.config import BreedConfig
+from promptmill.crafts.breed.duel import better
 from promptmill.crafts.breed.race import Race
-from promptmill.crafts.breed.unit import Unit
+from promptmill.crafts.breed.unit import Unit, Way
 from promptmill.model.chat import CallError, Request
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.scripted import ScriptedBackend
@@ -28,19 +31,22 @@ def model_of(right_by: dict[str, int]) -> Model:
     return Model(ScriptedBackend(answer))
 
 
+def unit_of(text: str, id: int, **more) -> Unit:
+    prompt = Prompt(text, "{question}")
+    return Unit(id, Genome(prompt), "x", {None: Way(prompt)}, **more)
+
+
 def raced(right_by: dict[str, int], challenger: str, size: int = 20) -> tuple[float, Race, Unit]:
     """(probability, race, child) of a challenge to the prompt "Old."."""
     b = breeder(model_of(right_by), strategy="race", sample=size)
-    b.rng, b.examples = random.Random(0), {example.id: example for example in b.train}
-    old = Unit(0, Genome(Prompt("Old.", "{question}")), "seed")
-    child = Unit(1, Genome(Prompt(challenger, "{question}")), "mutate", 0)
+    old, child = unit_of("Old.", 0), unit_of(challenger, 1)
     b.units = [old, child]
     race = Race(b, Bandit.start(b.config), old, won=[old])
 
     async def go() -> float:
         async with b.model:
             await racing._know(race, size)
-            return await racing._better(race, child)
+            return await better(b, old, child, race.sample)
 
     return run_blocking(go()), race, child
 
@@ -62,14 +68,13 @@ def test_a_challenger_does_not_win_by_the_questions_that_failed():
         return str(sum(numbers)) if request.messages[0][1] == "New." or numbers[0] % 2 else "none"
 
     b = breeder(Model(ScriptedBackend(picky)), strategy="race", sample=20)
-    b.rng, b.examples = random.Random(0), {example.id: example for example in b.train}
-    old, new = (Unit(at, Genome(Prompt(text, "{question}")), "x") for at, text in enumerate(("Old.", "New.")))
+    old, new = unit_of("Old.", 0), unit_of("New.", 1)
     race = Race(b, Bandit.start(b.config), old, won=[old])
 
     async def go() -> float:
         async with b.model:
             await racing._know(race, 20)
-            return await racing._better(race, new)
+            return await better(b, old, new, race.sample)
 
     assert run_blocking(go()) == 0
 
@@ -103,7 +108,7 @@ def test_the_target_is_reached_where_some_examples_never_get_an_answer():
 def test_a_challenger_that_mends_nothing_is_gone_after_the_gate():
     probability, _, child = raced({"Old.": 5, "New.": 5}, "New.", size=40)
     assert probability == 0
-    assert len(child.seen) <= racing.GATE
+    assert len(child.seen) <= duel.GATE
 
 
 def test_a_new_incumbent_is_known_by_examples_that_did_not_elect_it():
@@ -141,14 +146,14 @@ def test_the_search_ends_at_a_plateau_when_asked_to():
 
 
 def test_the_bandit_comes_to_prefer_what_pays():
-    bandit, rng = Bandit(True, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0)), random.Random(0)
+    bandit, rng = Bandit.start(BreedConfig()), random.Random(0)
     for _ in range(200):
         name = bandit.draw(rng, {"merge"})
         assert name != "merge"
         bandit.note(name, name == "lineage")
     late = [bandit.draw(rng) for _ in range(200)]
     assert late.count("lineage") > 150
-    even = Bandit(False, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
+    even = Bandit.start(BreedConfig(operators="uniform"))
     drawn = {even.draw(rng) for _ in range(300)}
     assert drawn == set(PRIORS)
     assert bandit.table()["lineage"]["credit"] > 0.8

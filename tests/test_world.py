@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from promptmill.errors import ModelError
-from promptmill.measure.evaluate import Ask, requests
+from promptmill.measure.answer import Ask, requests
 from promptmill.model.chat import Request
 from promptmill.model.embedded import embedded_path
 from promptmill.model.load import ModelConfig, load_model, open_backend

@@ -44,8 +44,11 @@ def fitted(budget: int) -> dict[str, Any]:
     return AS_PAPER | {"batch": max(4, batch)}
 
 
-async def peer(name: str, landscape: Landscape, budget: int, python: str) -> dict[str, Any]:
-    """A peer in a process of its own, the landscape served by this one."""
+async def peer(
+    name: str, landscape: Landscape, budget: int, python: str, patience: float | None = None
+) -> dict[str, Any] | None:
+    """A peer in a process of its own, the landscape served by this one. None where it took longer than `patience`
+    (seconds) and was broken off."""
     async with serving(landscape, budget) as url:
         flags = [f"--{flag}" for flag in ("rugged", "blind") if getattr(landscape, flag)]
         told = ["--url", url, "--seed", str(landscape.seed), "--budget", str(budget), *flags]
@@ -53,7 +56,12 @@ async def peer(name: str, landscape: Landscape, budget: int, python: str) -> dic
             python, "-m", "benchmarks.landscape.peers", name, *told, cwd=ROOT,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, error = await process.communicate()
+        try:
+            out, error = await asyncio.wait_for(process.communicate(), patience)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return None
     if process.returncode:
         sys.exit(error.decode().strip() or f"{name} ended with {process.returncode}")
     return dict(json.loads(out.decode().splitlines()[-1]))
@@ -79,7 +87,9 @@ def main() -> None:
         elif given.search == "random":
             rows.append(random_search(landscape, given.budget))
         else:
-            rows.append(asyncio.run(peer(given.search, landscape, given.budget, given.python)))
+            found = asyncio.run(peer(given.search, landscape, given.budget, given.python))
+            assert found is not None  # there is no limit to its time
+            rows.append(found)
         print(json.dumps(rows[-1]), flush=True)
     marks = rows[0]["curve"]
     told = "  ".join(f"{mark}: {mean(row['curve'][mark] for row in rows):.3f}" for mark in marks)

@@ -39,6 +39,10 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
     return HOLE.sub(value, template) if "{" in template else template
 
 
+PARTS = ("system", "user", "prefix", "then")
+"""The texts of a prompt, in the order in which they are said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demo:
     """A worked example shown before the question: fields for the user template, and the assistant's answer."""
@@ -59,12 +63,15 @@ class Prompt:
     user:   template of the user's turn.
     prefix: the first words of the answer (a reasoning opener, say); the model continues them.
     demos:  worked examples, each a user turn and an assistant turn.
+    then:   a second task prompt, said after the first answer, which is then a working out; the answer to it counts
+            (PromptBreeder, arXiv 2309.16797, section 3, applies two task prompts in turn).
     """
 
     system: str = ""
     user: str = "{input}"
     prefix: str = ""
     demos: tuple[Demo, ...] = field(default=())
+    then: str = ""
 
     @classmethod
     def of(cls, text: str, default: Prompt) -> Prompt:
@@ -83,9 +90,13 @@ class Prompt:
         messages.append(("user", fill(self.user, fields)))
         return tuple(messages)
 
+    def follow(self, fields: Mapping[str, str], working: str) -> tuple[Message, ...]:
+        """The messages of the second turn, after the first one's answer. InputError for a hole without a field."""
+        return (*self.render(fields), ("assistant", working), ("user", fill(self.then, fields)))
+
     @property
     def holes(self) -> frozenset[str]:
-        return holes(self.system) | holes(self.user)
+        return holes(self.system) | holes(self.user) | holes(self.then)
 
     @property
     def instruction(self) -> str:
@@ -94,11 +105,23 @@ class Prompt:
 
     def with_instruction(self, text: str) -> Prompt:
         """This prompt with another instruction. Raises InputError when a hole would be lost or appear from nowhere."""
-        before, after = holes(self.instruction), holes(text)
+        return self.with_part("instruction", text)
+
+    def part(self, name: str) -> str:
+        """The text of one of PARTS, or of the instruction."""
+        return self.instruction if name == "instruction" else str(getattr(self, name))
+
+    def with_part(self, name: str, text: str) -> Prompt:
+        """This prompt with another text for that part. Raises InputError when a hole would be lost or appear from
+        nowhere."""
+        before, after = holes(self.part(name)), holes(text)
         if before != after:
             lost, new = sorted(before - after), sorted(after - before)
             raise InputError(f"the rewrite changes the holes of the prompt (lost: {lost}, new: {new})")
-        return replace(self, system=text) if self.system else replace(self, user=text)
+        if name == "instruction":
+            name = "system" if self.system else "user"
+        changed: dict[str, Any] = {name: text}
+        return replace(self, **changed)
 
     def check(self, fields: Iterable[str]) -> None:
         """Raise InputError when a hole has no field of that name."""
@@ -109,15 +132,15 @@ class Prompt:
 
     def to_dict(self) -> dict[str, Any]:
         demos = [{"fields": dict(demo.fields), "answer": demo.answer} for demo in self.demos]
-        return {"system": self.system, "user": self.user, "prefix": self.prefix, "demos": demos}
+        return {name: self.part(name) for name in PARTS} | {"demos": demos}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "prompt") -> Prompt:
         """Read what `to_dict` writes; every key is optional. Raises InputError naming `where` for a wrong shape."""
-        unknown = sorted(set(data) - {"system", "user", "prefix", "demos"})
+        unknown = sorted(set(data) - {*PARTS, "demos"})
         if unknown:
-            raise InputError(f"{where}: unknown key {unknown[0]!r} (known: system, user, prefix, demos)")
-        texts = {key: data[key] for key in ("system", "user", "prefix") if data.get(key) is not None}
+            raise InputError(f"{where}: unknown key {unknown[0]!r} (known: {', '.join(PARTS)}, demos)")
+        texts = {key: data[key] for key in PARTS if data.get(key) is not None}
         for key, value in texts.items():
             if not isinstance(value, str):
                 raise InputError(f"{where}: {key} must be text, not {type(value).__name__}")

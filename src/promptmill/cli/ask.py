@@ -13,9 +13,11 @@ from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
 from promptmill.cli.screen import out, plain, show_forecast, show_warnings
 from promptmill.errors import InputError, ModelError
+from promptmill.measure.answer import Ask, first_of, reply
 from promptmill.model.budget import Ledger, price_of
 from promptmill.model.cache import CallStore
-from promptmill.model.chat import Failure, Request
+from promptmill.model.chat import Completion, Failure
+from promptmill.model.gate import run_blocking
 from promptmill.model.load import behind_gate, open_backend
 from promptmill.model.world import warnings_for
 from promptmill.prompt import Prompt
@@ -31,7 +33,8 @@ def ask_command(text: str, given: Given) -> None:
     names = prompt.holes or {"input"}
     if len(names) > 1:
         raise InputError(f"ask fills one hole, the prompt has {len(names)}: {', '.join(sorted(names))}")
-    request = Request(prompt.render({next(iter(names)): text}), config.sampling.sampling(config.seed), prompt.prefix)
+    fields, asked = {next(iter(names)): text}, Ask(config.sampling.sampling(config.seed))
+    request = first_of(prompt, fields, asked)
     ledger, prices = Ledger(config.budget.budget()), config.budget.price_table()
     backend = open_backend(config.model)
     price = price_of(backend.name, prices, ledger.budget)
@@ -41,7 +44,12 @@ def ask_command(text: str, given: Given) -> None:
     if given["forecast"]:
         show_forecast(model.estimate([request]), ledger, given)
         return
-    (answer,) = model.complete([request])
+
+    async def work() -> Completion | Failure:
+        async with model:
+            return (await reply(model, prompt, fields, asked)).result
+
+    answer = run_blocking(work())
     if isinstance(answer, Failure):
         raise ModelError(f"{model.name} gave no answer: {answer.kind}: {answer.detail}")
     if given["json_"]:

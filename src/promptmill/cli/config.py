@@ -66,13 +66,15 @@ class EvalConfig(AskConfig):
 class BreedRunConfig(AskConfig):
     """Settings of `promptmill breed`."""
 
-    task: str
+    task: str | None = None
     scorer: str | None = None
     writer: ModelConfig | None = None
     limit: int | None = Field(None, ge=1)
     repeat: int = Field(1, ge=1)
     constrain: bool = False
     wording: Path | None = None
+    minutes: float | None = Field(None, gt=0)
+    wandb: str | None = None
     breed: BreedConfig = BreedConfig()
 
 

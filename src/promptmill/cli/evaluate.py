@@ -25,7 +25,8 @@ from promptmill.cli.screen import (
     table,
 )
 from promptmill.cli.session import Session, limited, session
-from promptmill.measure.evaluate import Ask, Evaluation, answers_schema, evaluate_async, requests
+from promptmill.measure.answer import Ask, requests
+from promptmill.measure.evaluate import Evaluation, answers_schema, evaluate_async
 from promptmill.measure.page import eval_page
 from promptmill.measure.runs import compare
 from promptmill.model.gate import run_blocking

@@ -5,10 +5,12 @@ Exit codes: 0 done; 1 no answer came from the model; 2 bad input or an unusable 
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from promptmill.cli.again import again
 from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, with_options
 from promptmill.errors import PromptmillError
 
@@ -85,29 +87,75 @@ def compare(
     compare_command(before, after, json_)
 
 
-@app.command(epilog="Example: promptmill breed arithmetic --model embedded --budget-calls 2000")
+_DAY_CARE, _SEARCH = "Day care (a folder of the old form)", "Search"
+
+
+@app.command(epilog="Example: promptmill breed arithmetic --model embedded --search-calls 1000")
 @with_options(MODEL, WRITER, PROMPT, SAMPLING, BUDGET, RUN)
 def breed(
-    task: TaskName,
     given: Given,
+    task: Annotated[str | None, typer.Argument(help="a built-in task, a data file, or a task's YAML")] = None,
     limit: Limit = None,
     repeat: Repeat = None,
     scorer: Scorer = None,
     constrain: Constrain = False,
     wording: Annotated[str | None, typer.Option("--wording", help="your copy of the requests to the writer")] = None,
     search_calls: Annotated[
-        int | None, typer.Option("--search-calls", help="calls of the search, task and writer together (1500)")
+        int | None,
+        typer.Option(
+            "--search-calls", help="calls of the search, task and writer together (1500)", rich_help_panel=_SEARCH
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="end the search after so long", rich_help_panel=_SEARCH)
     ] = None,
     as_paper: Annotated[
-        bool, typer.Option("--as-paper", help="PromptBreeder's own loop, population, generations and batch")
+        bool, typer.Option("--as-paper", help="PromptBreeder's own loop and settings", rich_help_panel=_SEARCH)
     ] = False,
+    test_cot: Annotated[
+        bool, typer.Option("--test-cot", help="try prompts with a worked chain", rich_help_panel=_SEARCH)
+    ] = False,
+    test_no_cot: Annotated[
+        bool,
+        typer.Option("--test-no-cot", help="try them without; with both the better counts", rich_help_panel=_SEARCH),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="walk through the operators in turn", rich_help_panel=_SEARCH)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="say each child and each race", rich_help_panel=_SEARCH)
+    ] = False,
+    use_wandb: Annotated[
+        bool, typer.Option("--use-wandb", help="log to Weights & Biases", rich_help_panel=_SEARCH)
+    ] = False,
+    wandb_project: Annotated[
+        str, typer.Option("--wandb-project", help="its project", rich_help_panel=_SEARCH)
+    ] = "promptmill",
+    day_care: Annotated[Path | None, typer.Option("--day-care", help="the folder", rich_help_panel=_DAY_CARE)] = None,
+    day_care_task: Annotated[
+        str | None, typer.Option("--task", help="one of its tasks", rich_help_panel=_DAY_CARE)
+    ] = None,
+    fitness_suite: Annotated[
+        Path | None, typer.Option("--fitness-suite", help="JSON of examples", rich_help_panel=_DAY_CARE)
+    ] = None,
+    decoder_options: Annotated[
+        str | None,
+        typer.Option("--decoder-options", help="argmax or sample(…), over the task's own", rich_help_panel=_DAY_CARE),
+    ] = None,
 ) -> None:
     """Find the best prompt for a task and a model, with proof on examples that the search never saw."""
     from promptmill.cli.breed import AS_PAPER_OPTIONS, breed_command
+    from promptmill.cli.day_care import DayCareFiles
 
+    files = DayCareFiles(day_care, day_care_task, fitness_suite, decoder_options)
+    files.check(task)
+    chain = {(True, True): "both", (True, False): "with", (False, True): "without"}.get((test_cot, test_no_cot))
+    search = {"breed.chain": chain, "breed.operators": "in_turn" if debug else None}
     breed_command(
-        given, task=task, limit=limit, repeat=repeat, scorer=scorer, constrain=constrain or None, wording=wording,
-        search_calls=search_calls, **(AS_PAPER_OPTIONS if as_paper else {}),
+        given, files=files, verbose=verbose, task=task, limit=limit, repeat=repeat, scorer=scorer,
+        constrain=constrain or None, wording=wording, minutes=minutes, search_calls=search_calls,
+        wandb=wandb_project if use_wandb else None, **(AS_PAPER_OPTIONS if as_paper else {}),
+        **{name: value for name, value in search.items() if value},
     )  # fmt: skip
 
 
@@ -134,7 +182,7 @@ def tasks(task: Annotated[str | None, typer.Argument(help="a task to look at")] 
 def main() -> None:
     """Entry point: errors meant for people become one line and an exit code."""
     try:
-        app()
+        app(again(sys.argv[1:]))
     except PromptmillError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -54,6 +54,9 @@ BUDGET = {
 }  # fmt: skip
 RUN = {
     "out": _option(_FILE, "--out", panel=_RUN, help="the run's folder; the same again continues it"),
+    "continue_": _option(
+        _FILE, "--continue", panel=_RUN, help="go on with that run: its own command, and what you add"
+    ),
     "cache": _option(_FILE, "--cache", panel=_RUN, help="share answers between runs through this file"),
     "seed": _option(_COUNT, "--seed", panel=_RUN, help="of all that is drawn at random (0)"),
     "config": _option(_FILE, "--config", panel=_RUN, help="YAML with any of the settings"),
@@ -66,7 +69,7 @@ RUN = {
 PROMPT = {
     "prompt": _option(_TEXT, "--prompt", panel=_RUN, help="an instruction; with {holes} it is the user's turn"),
     "prompt_file": _option(_FILE, "--prompt-file", panel=_RUN,
-                           help="a text, a YAML/JSON of system, user, prefix and demos, or a run's report.json"),
+                           help="a text, a YAML/JSON of system, user, prefix, then and demos, or a run's report.json"),
 }  # fmt: skip
 
 PLACES = {

@@ -20,7 +20,7 @@ def prompt_given(given: Given, default: Prompt) -> Prompt:
 
 
 def read_prompt(path: Path, default: Prompt) -> Prompt:
-    """A .yaml or .json file of {system, user, prefix, demos}, a report.json with a best_prompt, or a plain text."""
+    """A .yaml or .json file of {system, user, prefix, then, demos}, a report.json with a best_prompt, or a text."""
     where = f"--prompt-file {path}"
     text = read_text(path, where).strip()
     if path.suffix not in (".json", ".yaml", ".yml"):
@@ -33,5 +33,5 @@ def read_prompt(path: Path, default: Prompt) -> Prompt:
     elif isinstance(data, dict) and "craft" in data:
         raise InputError(f"{where}: this report has no best_prompt (only breed finds one)")
     if not isinstance(data, dict):
-        raise InputError(f"{where}: must be a mapping of system, user, prefix, demos")
+        raise InputError(f"{where}: must be a mapping of system, user, prefix, then, demos")
     return Prompt.from_dict({"user": default.user} | data, where)

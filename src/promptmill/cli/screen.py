@@ -64,9 +64,9 @@ def show_warnings(warnings: Sequence[str]) -> None:
         err.print(f"warning: {warning}", markup=False, soft_wrap=True)
 
 
-def show_forecast(most: Estimate, ledger: Ledger, given: Given) -> bool:
-    """Say what is to come; True where no more was asked for (--forecast)."""
-    err.print(forecast_line(most, ledger), soft_wrap=True)
+def show_forecast(most: Estimate, ledger: Ledger, given: Given, bought: str = "") -> bool:
+    """Say what is to come and what it is good for; True where no more was asked for (--forecast)."""
+    err.print(forecast_line(most, ledger) + (f"; {bought}" if bought else ""), soft_wrap=True)
     if given["forecast"] and given["json_"]:
         print(json.dumps(asdict(most)))
     return bool(given["forecast"])

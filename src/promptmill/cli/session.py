@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from promptmill.cli.config import AskConfig
 from promptmill.cli.options import Given
@@ -23,6 +23,13 @@ from promptmill.store.stage import digest
 T = TypeVar("T")
 
 
+class Closes(Protocol):
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closes)
+
+
 @dataclass
 class Session:
     run: Run
@@ -30,6 +37,15 @@ class Session:
     model: Model
     writer: Model
     """The model itself where no second one was named."""
+
+    @contextmanager
+    def closing(self, sink: S | None) -> Iterator[S | None]:
+        """The sink, closed whatever happens."""
+        try:
+            yield sink
+        finally:
+            if sink is not None:
+                sink.close()
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from promptmill.errors import BudgetSpent
-from promptmill.model.chat import GREEDY, Completion, Failure, Request, Sampling
+from promptmill.measure.answer import AS_IT_IS, Ask, Reply, reply
+from promptmill.model.chat import GREEDY, Failure, Sampling
 from promptmill.model.gate import Model, run_blocking, together
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import Score, Scorer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 1000
 
-OnAnswer = Callable[[Example, Completion | Failure, Score | None], None]
+OnAnswer = Callable[[Example, Reply, Score | None], None]
 """Called with an example, what came of it, and its score, None where no answer came."""
 
 Stats = tuple[float, ...]
@@ -53,30 +54,12 @@ class Evaluation:
         return {key: getattr(self, key) for key in keys} | {"failures": dict(self.failures)}
 
 
-@dataclass(frozen=True)
-class Ask:
-    """How the examples are put to the model. `constrain` holds the answer to the task's choices."""
-
-    sampling: Sampling = GREEDY
-    repeat: int = 1
-    constrain: bool = False
-
-
-def requests(task: Task, prompt: Prompt, examples: Sequence[Example], ask: Ask) -> Iterator[Request]:
-    """One request for each example and repeat, in order."""
-    choices = task.choices if ask.constrain else None
-    for example in examples:
-        messages = prompt.render(example.fields)
-        for repeat in range(ask.repeat):
-            yield Request(messages, ask.sampling, prompt.prefix, choices, repeat=repeat)
-
-
 async def evaluate_async(
     model: Model,
     task: Task,
     prompt: Prompt,
     examples: Sequence[Example],
-    ask: Ask = Ask(),
+    ask: Ask = AS_IT_IS,
     *,
     stage: Stage | None = None,
     on_answer: OnAnswer | None = None,
@@ -91,19 +74,19 @@ async def evaluate_async(
     if examples:
         prompt.check(examples[0].fields)
     tally = _Tally(task.scorer, examples, ask.repeat, stage)
-    queue = enumerate(requests(task, prompt, examples, ask))
+    queue = enumerate((example, repeat) for example in examples for repeat in range(ask.repeat))
     stopped: list[str] = []
 
     async def work() -> None:
-        for index, request in queue:
+        for index, (example, repeat) in queue:
             try:
-                result = await model.ask(request)
+                came = await reply(model, prompt, example.fields, ask, task.choices, repeat)
             except BudgetSpent as error:
                 stopped.append(str(error))
                 return
-            score = tally.add(index, request, result)
+            score = tally.add(index, came)
             if on_answer:
-                on_answer(examples[index // ask.repeat], result, score)
+                on_answer(example, came, score)
 
     # As many workers as the server has slots: one who finds a slot at once costs no waiting in line.
     await together([work() for _ in range(min(len(examples) * ask.repeat, model.concurrency))])
@@ -137,7 +120,8 @@ def answers_schema() -> pa.Schema:
 
     text, number, count = pa.string(), pa.float64(), pa.int32()
     columns: list[tuple[str, pa.DataType]] = [
-        ("id", text), ("repeat", count), ("input", text), ("gold", text), ("answer", text), ("parsed", text),
+        ("id", text), ("repeat", count), ("input", text), ("gold", text), ("working", text),
+        ("answer", text), ("parsed", text),
         ("score", number), ("stats", pa.list_(number)), ("finish", text), ("failure", text), ("detail", text),
         ("prompt_tokens", count), ("completion_tokens", count),
     ]  # fmt: skip
@@ -154,9 +138,9 @@ class _Tally:
         self._stats: dict[int, Stats | list[Stats | None]] = {}
         self._open: dict[int, dict[int, dict[str, Any]]] = {}
 
-    def add(self, index: int, request: Request, result: Completion | Failure) -> Score | None:
+    def add(self, index: int, came: Reply) -> Score | None:
         which, repeat = divmod(index, self.repeat)
-        example = self.examples[which]
+        example, result = self.examples[which], came.result
         score = None
         if isinstance(result, Failure):
             self.failures[result.kind] = self.failures.get(result.kind, 0) + 1
@@ -166,7 +150,7 @@ class _Tally:
             self.unparsed += score.parsed is None
             self._keep(which, repeat, score.row)
         if self.stage:
-            self._row(index, _row(example, request, result, score))
+            self._row(index, _row(example, repeat, came, score))
         return score
 
     def _keep(self, which: int, repeat: int, stats: Stats) -> None:
@@ -215,14 +199,15 @@ class _Tally:
                           score, lo, hi, stats, stopped)  # fmt: skip
 
 
-def _row(example: Example, request: Request, result: Completion | Failure, score: Score | None) -> dict[str, Any]:
-    row = {"id": example.id, "repeat": request.repeat, "input": request.messages[-1][1], "gold": example.gold[0]}
+def _row(example: Example, repeat: int, came: Reply, score: Score | None) -> dict[str, Any]:
+    result = came.result
+    row = {"id": example.id, "repeat": repeat, "input": example.shown, "gold": example.gold[0]}
     if isinstance(result, Failure) or score is None:
         assert isinstance(result, Failure)
         return row | {"failure": result.kind, "detail": result.detail}
     usage = result.usage
     return row | {
-        "answer": result.text, "parsed": score.parsed, "score": score.value,
+        "working": came.before or None, "answer": result.text, "parsed": score.parsed, "score": score.value,
         "stats": list(score.row), "finish": result.answers[0].finish,
         "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
     }  # fmt: skip

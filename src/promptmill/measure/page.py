@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from promptmill.prompt import PARTS
 from promptmill.report.blocks import BarPlot, Block, Cell, Examples, Facts, Page, Shown, Text, Verdict
 from promptmill.report.spend import spend
 
@@ -18,7 +19,7 @@ def eval_page(report: Mapping[str, Any], answers: Iterable[Mapping[str, Any]]) -
     outcomes, missed = _look(answers)
     prompt = report["prompt"]
     blocks = [_verdict(report), _facts(report)]
-    parts = [part for part in ("system", "user", "prefix") if prompt[part]]
+    parts = [part for part in PARTS if prompt.get(part)]
     for part in parts:
         title = "The prompt" if part == parts[0] else ""
         blocks.append(Text(prompt[part], verbatim=True, name=part, title=title))

@@ -74,7 +74,7 @@ class Script:
     prompt: Prompt = field(default_factory=Prompt)
 
     def __post_init__(self) -> None:
-        names = [match[2] for match in NAMED.finditer(self.text) if match[2]]
+        names = self.names
         if not names:
             raise InputError("the script has no hole: write one in capitals and square brackets, such as [ANSWER]")
         twice = [name for name in names if names.count(name) > 1] or [
@@ -85,6 +85,11 @@ class Script:
         lost = [hole.name for hole in self.holes if hole.name not in names]
         if lost:
             raise InputError(f"the script has rules for [{lost[0]}] but no such hole (it has: {', '.join(names)})")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the holes, in order."""
+        return [match[2] for match in NAMED.finditer(self.text) if match[2]]
 
     def parts(self, fields: Mapping[str, str]) -> tuple[list[tuple[str, Hole]], str]:
         """Each hole with the text before it, and the text after the last one. InputError for a field that is not
@@ -108,6 +113,12 @@ class Filled:
     values: dict[str, str]
     text: str
     usage: Usage
+
+
+def first_request(script: Script, fields: Mapping[str, str], *, repeat: int = 0) -> Request:
+    """The request for the first hole, as a model gets it that continues a prefix."""
+    parts, tail = script.parts(fields)
+    return _request(script.prompt.render(fields), "", parts, 0, tail, repeat)
 
 
 async def fill(

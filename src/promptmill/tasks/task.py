@@ -24,6 +24,13 @@ class Example:
     fields: Mapping[str, str]
     gold: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """The fields for people and writers, without any prompt: the only field, or each with its name on a line."""
+        if len(self.fields) == 1:
+            return next(iter(self.fields.values()))
+        return "\n".join(f"{name}: {value}" for name, value in self.fields.items())
+
 
 @dataclass(frozen=True)
 class Task:

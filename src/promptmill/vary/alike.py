@@ -1,9 +1,18 @@
-"""Whether two instructions say nearly the same: by character n-grams, so that nothing has to be installed."""
+"""Whether two instructions say nearly the same: by character n-grams, so that nothing has to be installed, or by the
+vectors of a sentence-embedding model where one is given."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Vectors = Callable[[Sequence[str]], "NDArray[Any]"]
+"""Texts to unit vectors, [n, d], such as `Embedder.vectors`."""
 
 N = 3
 TOO_ALIKE = 0.95
@@ -28,20 +37,27 @@ def likeness_of(a: str, b: str) -> float:
 
 @dataclass
 class Diversity:
-    """Texts of which none is too much like another (0.95 is the paper's bound, there on sentence embeddings)."""
+    """Texts of which none is too much like another (0.95 is the paper's bound, there on sentence embeddings).
+
+    vectors: unit vectors of texts, [n, d], such as `Embedder.vectors`; likeness is then their cosine. It is asked for
+    the kept texts again with each new one, so it should remember them.
+    """
 
     bound: float = TOO_ALIKE
     texts: list[str] = field(default_factory=list)
-    _grams: list[frozenset[str]] = field(default_factory=list)
+    vectors: Vectors | None = field(default=None, kw_only=True)
 
     def takes(self, text: str) -> bool:
-        new = grams(text)
-        return all(likeness(new, old) <= self.bound for old in self._grams)
+        if self.vectors is None:
+            return all(likeness_of(text, old) <= self.bound for old in self.texts)
+        if not self.texts:
+            return True
+        new, *kept = self.vectors([text, *self.texts])
+        return all(min(1.0, float(new @ old)) <= self.bound for old in kept)
 
     def add(self, text: str) -> bool:
         """Keep the text unless it is too much like one that is kept; whether it was."""
         if not self.takes(text):
             return False
         self.texts.append(text)
-        self._grams.append(grams(text))
         return True

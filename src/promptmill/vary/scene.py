@@ -1,8 +1,8 @@
 """What an operator looks at, and what comes out of it.
 
 An operator is a pure function of a scene and a random generator. It is written as a Python generator: it yields the
-text of a request to the writer, is sent the answer (None where none came), and returns a child, or None where it has
-made none. So an operator of two requests reads like one of one, and is tested without a model.
+text of a request to the writer (or a script), is sent the answer (None where none came), and returns a child, or None
+where it has made none. So an operator of two requests reads like one of one, and is tested without a model.
 """
 
 from __future__ import annotations
@@ -11,50 +11,85 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
-from promptmill.errors import InputError
-from promptmill.prompt import Prompt
+from promptmill.model.script import Filled, Script
+from promptmill.prompt import HOLE, Prompt, holes
+from promptmill.vary.alike import Vectors
 from promptmill.vary.read import read_instruction
 from promptmill.vary.wording import Wording
+
+Answered = str | Filled | None
+"""What came of a request: the text, the filled script, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Genome:
     """What is inherited: the prompt (its demos are the paper's few-shot contexts), and the mutation prompt by which
     this unit is changed when it has a child (PromptBreeder, arXiv 2309.16797, section 3). temperature: of the writer,
-    for its children; None is the run's."""
+    for its children; None is the run's. part: the part of the prompt that is being changed now (`Prompt.part`)."""
 
     prompt: Prompt
     mutation_prompt: str = ""
     temperature: float | None = None
+    part: str = "instruction"
 
-    def rewritten(self, answer: str | None, mutation_prompt: str | None = None) -> Genome | None:
-        """With the instruction that stands in a writer's answer; None where that is none, or loses a hole."""
-        text = read_instruction(answer) if answer else None
+    @property
+    def instruction(self) -> str:
+        return self.prompt.part(self.part)
+
+    def rewritten(self, answer: Answered, mutation_prompt: str | None = None) -> Genome | None:
+        """With the instruction that stands in a writer's answer; None where that is none, or changes the holes.
+
+        A rewrite without any hole is followed by the holes of the old text: writers that are asked for an instruction
+        write one, and the fields have to be shown all the same.
+        """
+        text = read_instruction(answer) if isinstance(answer, str) else None
         if text is None:
             return None
-        try:
-            prompt = self.prompt.with_instruction(text)
-        except InputError:
+        before = self.instruction
+        if holes(before) and not holes(text):
+            text = f"{text}\n\n{_fields_of(before)}"
+        if holes(before) != holes(text):
             return None
         own = self.mutation_prompt if mutation_prompt is None else mutation_prompt
-        return replace(self, prompt=prompt, mutation_prompt=own)
+        return replace(self, prompt=self.prompt.with_part(self.part, text), mutation_prompt=own)
+
+
+LABEL_WORDS = 3
+"""Words beside a hole in a line that is a label ("Question: {question}") rather than an instruction."""
+
+
+def _fields_of(template: str) -> str:
+    """The lines of a template that show a field, each with its label; a hole within an instruction stands alone."""
+    lines = []
+    for line in template.splitlines():
+        bare = HOLE.sub("", line)
+        if holes(line):
+            lines.append(line if len(bare.split()) <= LABEL_WORDS else "\n".join(_names(line)))
+    return "\n".join(lines)
+
+
+def _names(line: str) -> list[str]:
+    return list(dict.fromkeys(f"{{{match[2]}}}" for match in HOLE.finditer(line) if match[2]))
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A unit as others see it. fitness: its score so far, None where it has none."""
+    """A unit as others see it. fitness: its score so far, None where it has none. right: ids of the train examples
+    that it is known to get right."""
 
     genome: Genome
     fitness: float | None = None
+    right: frozenset[str] = frozenset()
 
     @property
     def instruction(self) -> str:
-        return self.genome.prompt.instruction
+        return self.genome.instruction
 
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A train example under the parent's prompt: its id, what was put in, what came out, and the gold."""
+    """A train example under the parent's prompt: its id, what was put in (`shown` to a writer), what came out, and the
+    gold."""
 
     id: str
     fields: tuple[tuple[str, str], ...]
@@ -69,6 +104,8 @@ class Scene:
 
     population: all living units, the parent among them. elites: the best instruction of each generation so far, oldest
     first. failures, workings: what the parent got wrong and right. most_demos: worked examples in a prompt at most.
+    eda_shown, lamarckian_shown: instructions and workings out that those operators show at most. vectors: sentence
+    embeddings by which instructions are alike; n-grams where there are none.
     """
 
     description: str
@@ -79,21 +116,26 @@ class Scene:
     failures: tuple[Working, ...] = ()
     workings: tuple[Working, ...] = ()
     most_demos: int = 0
+    eda_shown: int = 5
+    lamarckian_shown: int = 3
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
     """A new genome. drawn: the words that made it (a mutation prompt, a thinking style), for the report.
 
-    shown: ids of the failures that the writer was shown, which it may have mended.
+    shown: ids of the failures that the writer was shown, which it may have mended. used: ids of the train examples that
+    stand in the child itself, as demos.
     """
 
     genome: Genome
     drawn: str = ""
     shown: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
 
 
-Steps = Generator[str, str | None, Child | None]
+Steps = Generator[str | Script, Answered, Child | None]
 Operator = Callable[[Scene, random.Random], Steps]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from promptmill.prompt import holes
+from promptmill.prompt import PARTS, fill, holes
 from promptmill.settings import Strict, checked, read_mapping
 
 HOLES = {
@@ -64,6 +64,9 @@ class Wording(Strict, frozen=True):
     compare: str
     recover: str
     recover_text: str
+    opener: str
+    decide: str
+    parts: dict[str, str]
     criteria: dict[str, dict[int, str]]
     mutation_prompts: dict[str, list[str]]
     thinking_styles: list[str]
@@ -75,6 +78,25 @@ class Wording(Strict, frozen=True):
         if holes(value) != wanted:
             raise ValueError(f"must have exactly the holes {', '.join('{' + name + '}' for name in sorted(wanted))}")
         return value
+
+    @field_validator("opener", "decide")
+    @classmethod
+    def _has_no_holes(cls, value: str) -> str:
+        if not value.strip() or holes(value):
+            raise ValueError("must be a text without holes")
+        return value
+
+    @field_validator("parts")
+    @classmethod
+    def _describes_each_part(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in PARTS:
+            if holes(value.get(name, "")) != {"description"}:
+                raise ValueError(f"{name} must be a text with the hole {{description}}")
+        return value
+
+    def described(self, description: str, part: str) -> str:
+        """What a task is called where only that part of a prompt is written."""
+        return fill(self.parts[part], {"description": description}) if part in self.parts else description
 
     @field_validator("criteria")
     @classmethod

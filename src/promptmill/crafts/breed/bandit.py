@@ -20,20 +20,24 @@ PRIORS: dict[str, tuple[float, float]] = {
 
 @dataclass
 class Bandit:
-    """tried, better: children of each operator, and those that won."""
+    """tried, better: children of each operator, and those that won. draws: how often one was drawn."""
 
-    adaptive: bool
+    how: str
+    draws: int = 0
     tried: dict[str, int] = field(default_factory=dict)
     better: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def start(cls, config: BreedConfig) -> Bandit:
-        return cls(config.adaptive, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
+        return cls(config.operators, 0, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
 
     def draw(self, rng: random.Random, without: Set[str] = frozenset()) -> str:
         """An operator, not one of `without`."""
         names = [name for name in PRIORS if name not in without]
-        if not self.adaptive:
+        self.draws += 1
+        if self.how == "in_turn":
+            return names[(self.draws - 1) % len(names)]
+        if self.how == "uniform":
             return rng.choice(names)
         drawn = {name: rng.betavariate(*self._posterior(name)) for name in names}
         return max(names, key=lambda name: drawn[name])

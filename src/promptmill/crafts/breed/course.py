@@ -25,9 +25,10 @@ def course(breeder: Breeder, found: Breeding, line: Sequence[Unit]) -> dict[str,
 
 
 def better(breeder: Breeder, unit: Unit) -> bool | None:
-    """Whether a unit is fitter than its parent on the examples that both have seen; None where there are none."""
-    if unit.parent is None:
-        return None
+    """Whether the search found a unit better than its parent; where it has not said, whether it is fitter on the
+    examples that both have seen; None where there are none."""
+    if unit.better is not None or unit.parent is None:
+        return unit.better
     parent, scorer = breeder.units[unit.parent], breeder.task.scorer
     both = [key for key in unit.seen if key in parent.seen]
     if not both:
@@ -49,7 +50,7 @@ def _tried(breeder: Breeder, found: Breeding, line: Sequence[Unit]) -> dict[str,
     least = max(1, min((len(unit.seen) for unit in line if unit.seen), default=0) // 2)
     known = [unit for unit in found.units if len(unit.seen) >= least and unit.born in after]
     points = [
-        {"id": unit.id, "calls": after[unit.born], "fitness": unit.fitness(breeder.task.scorer)} for unit in known
+        {"id": unit.id, "calls": after[unit.born], "fitness": unit.fair_fitness(breeder.task.scorer)} for unit in known
     ]
     return {"at_least": least, "units": len(found.units), "points": points}
 
@@ -78,8 +79,8 @@ def _paid(breeder: Breeder, units: Sequence[Unit]) -> list[dict[str, Any]]:
 
 
 def _examples(breeder: Breeder, found: Breeding) -> dict[str, Any] | None:
-    """Of the test examples; None where the best prompt is the seed."""
-    if found.best.id == 0:
+    """Of the test examples; None where the best prompt is the seed, or nothing was proved."""
+    if found.best.id == 0 or not found.test:
         return None
-    seed, best = (Tried(found.units[key].prompt, found.test[key]) for key in (0, found.best.id))
-    return changed(breeder.model, breeder.task, breeder.test, seed, best, breeder.ask)
+    seed, best = (Tried(found.test[key], found.said[key]) for key in (0, found.best.id))
+    return changed(breeder.test, seed, best)

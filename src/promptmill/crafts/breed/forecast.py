@@ -13,6 +13,7 @@ from promptmill.errors import InputError
 from promptmill.model.budget import Estimate
 from promptmill.model.chat import Request, Sampling
 from promptmill.prompt import fill
+from promptmill.vary.operators.reflect import SHOWN
 
 if TYPE_CHECKING:
     from promptmill.crafts.breed.breeder import Breeder
@@ -23,9 +24,18 @@ def generation_calls(breeder: Breeder) -> int:
     return _generation_writer_calls(breeder) + _batch_calls(breeder)
 
 
+def _per_train_example(breeder: Breeder) -> int:
+    """Calls for a train example: of each way in which prompts are tried, each of its turns and repeats."""
+    return sum(breeder.ask.calls(way.prompt) for way in breeder.units[0].ways.values())
+
+
+def _per_proof_example(breeder: Breeder) -> int:
+    return max(breeder.ask.calls(way.prompt) for way in breeder.units[0].ways.values())
+
+
 def _batch_calls(breeder: Breeder) -> int:
     config = breeder.config
-    return config.population * min(config.batch, len(breeder.train)) * breeder.ask.repeat
+    return config.population * min(config.batch, len(breeder.train)) * _per_train_example(breeder)
 
 
 def _first_writer_calls(breeder: Breeder) -> int:
@@ -38,23 +48,37 @@ def _generation_writer_calls(breeder: Breeder) -> int:
 
 def proof_calls(breeder: Breeder) -> int:
     """Seed and finalists on dev, seed and best on test."""
-    return ((1 + breeder.config.finalists) * len(breeder.dev) + 2 * len(breeder.test)) * breeder.ask.repeat
+    examples = (1 + breeder.config.finalists) * len(breeder.dev) + 2 * len(breeder.test)
+    return examples * _per_proof_example(breeder)
 
 
 def round_calls(breeder: Breeder, sample: int) -> int:
     """One round of the race at most: children, each against the whole sample, and a fresh sample for a winner."""
-    config, repeat = breeder.config, breeder.ask.repeat
+    config = breeder.config
     sample = min(max(sample, config.sample), len(breeder.train))
-    return config.proposals * (2 + (2 * sample + config.sample) * repeat)
+    most = config.proposals * (2 + (2 * sample + config.sample) * _per_train_example(breeder))
+    return most if config.most_calls is None else min(most, max(0, config.most_calls - breeder.asked))
 
 
 def search_calls(breeder: Breeder) -> int:
     """The search at most."""
     config = breeder.config
     if config.strategy == "race":
-        return config.calls + round_calls(breeder, len(breeder.train))
+        assert config.most_calls is not None
+        return config.most_calls
     first = _first_writer_calls(breeder) + _batch_calls(breeder)
-    return first + config.generations * generation_calls(breeder)
+    most = first + config.generations * generation_calls(breeder)
+    return most if config.most_calls is None else min(most, config.most_calls)
+
+
+def proposals_bought(breeder: Breeder) -> tuple[int, int]:
+    """(fewest, most) children that the search can try: all of them race to the end and win, or all go at the gate."""
+    config, per = breeder.config, _per_train_example(breeder)
+    if config.strategy == "paper":
+        return (config.population - 1 + config.generations * (config.population // 2),) * 2
+    assert config.most_calls is not None
+    left = max(0, config.most_calls - config.sample * per)
+    return left // (1 + (SHOWN + 2 * config.sample) * per), left // (1 + SHOWN * per)
 
 
 def most_calls(breeder: Breeder) -> int:
@@ -65,7 +89,8 @@ def most_calls(breeder: Breeder) -> int:
 def most_writer_calls(breeder: Breeder) -> int:
     """Those of `most_calls` that may go to the writer (paper)."""
     config = breeder.config
-    return _first_writer_calls(breeder) + config.generations * _generation_writer_calls(breeder)
+    most = _first_writer_calls(breeder) + config.generations * _generation_writer_calls(breeder)
+    return min(most, search_calls(breeder))
 
 
 def forecast(breeder: Breeder, sample: Sequence[Request]) -> Estimate:
@@ -103,7 +128,7 @@ def check_budget(breeder: Breeder) -> None:
     """InputError, one line, where the budget cannot pay for one step of the search and the proof."""
     calls, config = breeder.model.ledger.budget.calls, breeder.config
     if config.strategy == "race":
-        step = config.sample * breeder.ask.repeat + round_calls(breeder, config.sample)
+        step = config.sample * _per_train_example(breeder) + round_calls(breeder, config.sample)
     else:
         step = _first_writer_calls(breeder) + _batch_calls(breeder) + generation_calls(breeder)
     least = breeder.sunk.calls + step + proof_calls(breeder)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from promptmill.prompt import PARTS
 from promptmill.report.blocks import (
     Block,
     Cell,
@@ -78,12 +79,12 @@ def _prompts(report: Report) -> list[Block]:
     if not best:
         return []
     if not seed or seed == best:
-        parts = [part for part in ("system", "user", "prefix") if best.get(part)]
+        parts = [part for part in PARTS if best.get(part)]
         title = "The prompt, as it was" if seed else "The best prompt"
         shown = [Text(best[part], verbatim=True, name=part, title=title if part == parts[0] else "") for part in parts]
         return [*shown, *_demos(best)]
     blocks: list[Block] = []
-    for part in ("system", "user", "prefix"):
+    for part in PARTS:
         before, after = seed.get(part, ""), best.get(part, "")
         if before != after:
             title = "" if blocks else "The prompt"

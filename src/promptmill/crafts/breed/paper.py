@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from promptmill.crafts.breed.births import Plan
 from promptmill.crafts.breed.proof import shrunk
+from promptmill.crafts.breed.sharing import shared
 from promptmill.crafts.breed.unit import Unit, fitter
+from promptmill.model.gate import together
+from promptmill.prompt import Prompt
+from promptmill.vary.alike import likeness_of
 from promptmill.vary.operators import PAPER
 from promptmill.vary.operators.contexts import crossover, shuffle_contexts
+from promptmill.vary.scene import Genome, Scene
 
 if TYPE_CHECKING:
-    from promptmill.crafts.breed.breeder import Breeder, Plan
+    from promptmill.crafts.breed.breeder import Breeder
 
 
 async def evolve(breeder: Breeder) -> str | None:
@@ -26,6 +32,9 @@ async def evolve(breeder: Breeder) -> str | None:
     for generation in range(1, breeder.config.generations + 1):
         if not affords(breeder, generation_calls(breeder) + proof_calls(breeder)):
             return f"the budget leaves room for the proof only, after {generation - 1} generations"
+        breeder.ended = breeder.halt()
+        if breeder.ended:
+            return None
         population = await _next_population(breeder, population, batch, generation)
         batch = await _measure(breeder, population, generation)
     return None
@@ -42,8 +51,6 @@ async def _first_population(breeder: Breeder) -> list[Unit]:
 async def _measure(breeder: Breeder, population: Sequence[Unit], generation: int) -> list[str]:
     """Fitness of all on one random batch of train examples (its ids are returned), so that they can be compared;
     what was seen in earlier generations stays counted."""
-    from promptmill.model.gate import together
-
     batch = breeder.rng.sample(list(breeder.train), min(breeder.config.batch, len(breeder.train)))
     await together([breeder.measure(unit, batch) for unit in population])
     ids, scorer = [example.id for example in batch], breeder.task.scorer
@@ -55,12 +62,27 @@ async def _measure(breeder: Breeder, population: Sequence[Unit], generation: int
 
 async def _next_population(breeder: Breeder, population: list[Unit], batch: list[str], generation: int) -> list[Unit]:
     """Pair at random; of each pair the fitter one stays and its mutant takes the other's place."""
+    share = _share(breeder, population, batch) if breeder.config.sharing else {}
     order = breeder.rng.sample(population, len(population))
-    pairs = [fitter(a, b, batch, breeder.task.scorer) for a, b in zip(order[::2], order[1::2], strict=False)]
+    pairs = [fitter(a, b, batch, breeder.task.scorer, share) for a, b in zip(order[::2], order[1::2], strict=False)]
     made = await _children(breeder, [winner for winner, _ in pairs], population, generation)
     survivors = [(winner, child or loser) for (winner, loser), child in zip(pairs, made, strict=True)]
     rest = [order[-1]] if len(order) % 2 else []
     return [unit for pair in survivors for unit in pair] + rest
+
+
+def _share(breeder: Breeder, population: Sequence[Unit], batch: Sequence[str]) -> Mapping[int, float]:
+    """By id, the part of its fitness that a unit keeps among those that are like it."""
+    texts = [unit.prompt.instruction for unit in population]
+
+    def alike(i: int, j: int) -> float:
+        if breeder.vectors is None:
+            return likeness_of(texts[i], texts[j])
+        first, second = breeder.vectors([texts[i], texts[j]])
+        return float(first @ second)
+
+    kept = shared([1.0] * len(texts), alike)
+    return {unit.id: factor for unit, factor in zip(population, kept, strict=True)}
 
 
 async def _children(
@@ -68,41 +90,43 @@ async def _children(
 ) -> list[Unit | None]:
     """A mutant of each parent, by an operator drawn evenly; asked for again where the writer brings none."""
     children: list[Unit | None] = [None] * len(parents)
-    elites = [row["elite"]["instruction"] for row in breeder.history]
+    elites = [breeder.units[row["elite"]["id"]].prompt for row in breeder.history]
     for _ in range(breeder.config.attempts):
         missing = [at for at, child in enumerate(children) if child is None]
-        plans = [_plan(breeder, parents[at], population, elites) for at in missing]
-        for at, child in zip(missing, await breeder.children(plans, born), strict=True):
-            children[at] = child
-            if child is not None:
-                _fifth_class(breeder, child, population)
+        plans = [_plan(breeder, parents[at], population, elites, len(breeder.units) + at) for at in missing]
+        for at, birth in zip(missing, await breeder.children(plans, born), strict=True):
+            children[at] = birth.unit
     return children
 
 
-def _plan(breeder: Breeder, parent: Unit, population: Sequence[Unit], elites: Sequence[str]) -> Plan:
+def _plan(breeder: Breeder, parent: Unit, population: Sequence[Unit], elites: Sequence[Prompt], turn: int) -> Plan:
     """An operator that has what it needs: there is no lineage before there are elites, nor EDA of one."""
-    from promptmill.crafts.breed.breeder import Plan
-
     scene = breeder.scene(parent, population, elites)
-    names = [name for name in PAPER if not _lacks(name, len(population), elites, len(scene.workings))]
-    return Plan(breeder.rng.choice(names), parent, scene)
+    names = [name for name in PAPER if name in breeder.operators and not _lacks(name, scene)]
+    in_turn = breeder.config.operators == "in_turn"
+    return Plan(names[turn % len(names)] if in_turn else breeder.rng.choice(names), parent, scene,
+                _fifth_class(breeder, scene))  # fmt: skip
 
 
-def _lacks(name: str, population: int, elites: Sequence[str], workings: int) -> bool:
+def _lacks(name: str, scene: Scene) -> bool:
+    if not scene.parent.instruction:  # a part that is empty yet can only be written from the description
+        return name != "zero_order"
     if name == "lineage":
-        return len(set(elites)) < 2
-    return (name in ("eda", "eda_ranked") and population < 2) or (name == "lamarckian" and not workings)
+        return len(set(scene.elites)) < 2
+    few = len({member.instruction for member in scene.population}) < 2
+    return (name in ("eda", "eda_ranked") and few) or (name == "lamarckian" and not scene.workings)
 
 
-def _fifth_class(breeder: Breeder, child: Unit, population: Sequence[Unit]) -> None:
+def _fifth_class(breeder: Breeder, scene: Scene) -> Callable[[Genome, random.Random], Genome]:
     """Crossover and context shuffling, each by its chance, after whatever operator; the writer's temperature drifts."""
-    rng = random.Random(f"{breeder.seed}/unit {child.id}")
-    members = [unit.member(breeder.task.scorer) for unit in population]
-    parent = breeder.units[child.parent or 0]
-    workings = breeder.scene(parent).workings
-    child.genome = shuffle_contexts(crossover(child.genome, members, rng), workings, rng)
-    if breeder.config.temperature_drift:
-        old = child.genome.temperature
-        old = breeder.config.writer_temperature if old is None else old
-        drift = breeder.config.temperature_drift
-        child.genome = replace(child.genome, temperature=max(0.0, old + rng.uniform(-drift, drift)))
+    config = breeder.config
+
+    def after(genome: Genome, rng: random.Random) -> Genome:
+        genome = shuffle_contexts(crossover(genome, scene.population, rng), scene.workings, rng, config.demos)
+        if config.temperature_drift:
+            old = config.writer_temperature if genome.temperature is None else genome.temperature
+            drift = rng.uniform(-config.temperature_drift, config.temperature_drift)
+            genome = replace(genome, temperature=max(0.0, old + drift))
+        return genome
+
+    return after

@@ -1,4 +1,4 @@
-"""Who meets on dev, and who is chosen there: rules that know about noise."""
+"""Who meets on dev, who is chosen there, and the proof on test: rules that know about noise."""
 
 from __future__ import annotations
 
@@ -7,10 +7,26 @@ from typing import TYPE_CHECKING
 
 from promptmill.crafts.breed.unit import Unit
 from promptmill.measure.evaluate import Evaluation
+from promptmill.model.gate import together
 from promptmill.score.scorer import corpus_score
 
 if TYPE_CHECKING:
     from promptmill.crafts.breed.breeder import Breeder
+
+
+async def meet_on_dev(breeder: Breeder) -> dict[int, Evaluation]:
+    """The seed prompt and the best others, all on the same dev examples."""
+    meeting = [breeder.units[0], *finalists(breeder)]
+    found = await together([breeder.on_split("dev", unit, breeder.dev, len(meeting)) for unit in meeting])
+    return {unit.id: evaluation for unit, (evaluation, _) in zip(meeting, found, strict=True)}
+
+
+async def prove(breeder: Breeder, best: Unit) -> tuple[dict[int, Evaluation], dict[int, dict[str, str]]]:
+    """The seed prompt and the best on test, and what they answered there."""
+    proved = [breeder.units[0], *([best] if best.id else [])]
+    found = await together([breeder.on_split("test", unit, breeder.test, len(proved)) for unit in proved])
+    evaluations = {unit.id: evaluation for unit, (evaluation, _) in zip(proved, found, strict=True)}
+    return evaluations, {unit.id: said for unit, (_, said) in zip(proved, found, strict=True)}
 
 
 def finalists(breeder: Breeder) -> list[Unit]:
@@ -36,7 +52,8 @@ def shrunk(units: Sequence[Unit], breeder: Breeder) -> list[Unit]:
 
 
 def choose(breeder: Breeder, met: dict[int, Evaluation]) -> Unit:
-    """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one.
+    """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one. A longer prompt
+    must be better by the weight that the configuration gives to its length, too.
 
     Each is held against the seed on the examples that both have answered, and one that did not answer nine in ten
     of them is no choice: a prompt must not win by the questions that failed.
@@ -49,7 +66,13 @@ def choose(breeder: Breeder, met: dict[int, Evaluation]) -> Unit:
             continue
         unit = breeder.units[key]
         mine, its = (corpus_score(scorer, [side.stats[key] for key in both]) for side in (found, seed))
-        rank = (mine - its, -len(unit.prompt.instruction), -key)
-        if mine > its and rank > most:
+        gain = mine - its - length_cost(breeder, unit, breeder.units[0])
+        rank = (gain, -len(unit.prompt.instruction), -key)
+        if mine >= its and gain > 0 and rank > most:
             best, most = unit, rank
     return best
+
+
+def length_cost(breeder: Breeder, unit: Unit, other: Unit) -> float:
+    """The score that a unit must be better by than another one, for its length; negative where it is shorter."""
+    return breeder.config.length_weight * (unit.tokens - other.tokens) / 100

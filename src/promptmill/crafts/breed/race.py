@@ -1,11 +1,10 @@
 """The search by challenge: one incumbent, children made from its failures, races that end when they are decided.
 
 A child must first mend one of the failures that it was shown or that its parent is known by: most children fail here,
-at the price of a few calls. Then it meets the incumbent on the incumbent's sample, the failures first, for only these
-can be won; then what the incumbent had right, for only this can be lost; the race ends as soon as it is decided. A new
-incumbent gets a fresh sample, none of it the examples by which it won: on those it looks better than it is.
+at the price of a few calls. Then it meets the incumbent on the incumbent's sample (duel.py). A new incumbent gets a
+fresh sample, none of it the examples by which it won: on those it looks better than it is.
 
-Related: racing as in F-race and irace; reflection as in GEPA (arXiv 2507.19457).
+Related: racing as in F-race and irace; reflection and the Pareto front as in GEPA (arXiv 2507.19457).
 """
 
 from __future__ import annotations
@@ -14,25 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scipy.stats import beta
-
 from promptmill.crafts.breed.bandit import Bandit
+from promptmill.crafts.breed.births import Plan
+from promptmill.crafts.breed.duel import better
+from promptmill.crafts.breed.events import Raced
 from promptmill.crafts.breed.unit import Unit
+from promptmill.vary.scene import Scene
 
 if TYPE_CHECKING:
-    from promptmill.crafts.breed.breeder import Breeder, Plan
-    from promptmill.tasks.task import Example
+    from promptmill.crafts.breed.breeder import Breeder
 
-GATE = 4
-"""Failures on which a child is tried first."""
-BLOCK = 6
-"""Examples asked at once in a race."""
 TRUSTED = 3
 """So many times the usual sample must be as good as the target before the search ends there."""
 IDLE = 5
 """The search ends after so many rounds in which no call was answered."""
-HOPELESS = 0.2
-"""A challenger goes when it is better with less than this probability."""
+POOL = 4
+"""Units that are kept beside the incumbent, for merging and as parents."""
 
 
 @dataclass
@@ -56,32 +52,45 @@ class Race:
 
 async def evolve(breeder: Breeder) -> str | None:
     """Rounds of children and races until the calls are spent; gives the reason for an early end, or None."""
+    from promptmill.crafts.breed.breeder import SearchSpent
     from promptmill.crafts.breed.forecast import affords, proof_calls, round_calls
 
-    config = breeder.config
-    race = Race(breeder, Bandit.start(config), breeder.units[0], won=[breeder.units[0]])
+    race = Race(breeder, Bandit.start(breeder.config), breeder.units[0], won=[breeder.units[0]])
     breeder.rank = lambda: _rank(race)
     breeder.credit = race.bandit.table
-    begun = breeder.model.ledger.total.calls
-    await _know(race, config.sample)
-    while breeder.model.ledger.total.calls - begun < config.calls:
+    await _know(race, breeder.config.sample)
+    _note(race)
+    while True:
         if not affords(breeder, round_calls(breeder, len(race.sample)) + proof_calls(breeder)):
             return f"the budget leaves room for the proof only, after {race.rounds} rounds"
-        if config.plateau and race.lost >= config.plateau:
-            breeder.ended = f"plateau: {race.lost} children in a row did not win"
-            return None
-        if await _reached(race):
-            breeder.ended = f"target: {config.target:.3f} reached on {len(race.sample)} train examples"
+        breeder.ended = await _reason_to_end(race)
+        if breeder.ended:
             return None
         race.rounds += 1
-        before = breeder.model.ledger.total.calls
-        await _round(race)
-        race.idle = 0 if breeder.model.ledger.total.calls > before else race.idle + 1
-        if race.idle == IDLE:
-            breeder.ended = f"no call was answered in {IDLE} rounds"
+        before = breeder.answered
+        try:
+            await _round(race)
+        except SearchSpent:
+            _note(race)
             return None
-        breeder.keep_history(round=race.rounds, sample=len(race.sample), lost=race.lost)
-    return None
+        race.idle = 0 if breeder.answered > before else race.idle + 1
+        _note(race)
+
+
+def _note(race: Race) -> None:
+    race.breeder.keep_history(race.sample, round=race.rounds, sample=len(race.sample), lost=race.lost)
+
+
+async def _reason_to_end(race: Race) -> str | None:
+    """Why the search ends before its calls are spent, in words; None where it goes on."""
+    config, breeder = race.breeder.config, race.breeder
+    if race.idle == IDLE:
+        return f"no call was answered in {IDLE} rounds"
+    if config.plateau and race.lost >= config.plateau:
+        return f"plateau: {race.lost} children in a row did not win"
+    if await _reached(race):
+        return f"target: {config.target:.3f} reached on {len(race.sample)} train examples"
+    return breeder.halt()
 
 
 async def _reached(race: Race) -> bool:
@@ -102,31 +111,35 @@ async def _round(race: Race) -> None:
     """Some children of the incumbent; each that mends something races, in the order of the plans."""
     breeder = race.breeder
     plans = [_plan(race) for _ in range(breeder.config.proposals)]
-    children = await breeder.children(plans, race.rounds)
+    births = await breeder.children(plans, race.rounds)
     patience = 3 * len(plans)
     grow = False
-    for plan, child in zip(plans, children, strict=True):
-        better = child is not None and await _challenge(race, child)
-        race.bandit.note(plan.operator, better)
-        race.lost = 0 if better else race.lost + 1
-        grow = not better and (grow or race.lost % patience == 0)
+    for plan, birth in zip(plans, births, strict=True):
+        won = birth.unit is not None and await _challenge(race, birth.unit)
+        if birth.asked:  # an operator that had nothing to work with has not failed
+            race.bandit.note(plan.operator, won)
+        race.lost = 0 if won else race.lost + 1
+        grow = not won and (grow or race.lost % patience == 0)
     if grow:
         await _know(race, len(race.sample) + breeder.config.sample // 2)  # what is left to find is smaller
 
 
 async def _challenge(race: Race, child: Unit) -> bool:
     """Whether the child takes the incumbent's place."""
-    probability = await _better(race, child)
-    if probability < race.breeder.config.accept:
+    breeder, incumbent = race.breeder, race.incumbent
+    probability = await better(breeder, incumbent, child, race.sample)
+    child.better = won = probability >= breeder.config.accept
+    breeder.tell(Raced(child.id, incumbent.id, probability, won))
+    if not won:
         if probability > 0.5:
-            race.pool = [*race.pool, child][-4:]
+            race.pool = [*race.pool, child][-POOL:]
         return False
-    child.chosen_on = set(child.seen)
-    race.pool = [*race.pool, race.incumbent][-4:]
+    child.chosen_on |= set(child.seen)
+    race.pool = [*race.pool, incumbent][-POOL:]
     race.incumbent = child
     race.won.append(child)
     race.sample = []
-    await _know(race, race.breeder.config.sample)
+    await _know(race, breeder.config.sample)
     return True
 
 
@@ -142,67 +155,43 @@ async def _know(race: Race, size: int) -> None:
     race.sample += [example.id for example in more if example.id in unit.seen]
 
 
-async def _better(race: Race, child: Unit) -> float:
-    """The probability that the child is better than the incumbent; low as soon as there is no hope."""
-    breeder, incumbent = race.breeder, race.incumbent
-    order = breeder.rng.sample(race.sample, len(race.sample))
-    wrong = [key for key in order if incumbent.value(key) < 1]
-    right = [key for key in order if incumbent.value(key) == 1]
-    await breeder.measure(incumbent, _examples(breeder, child.shown))  # it may be a newer one than the child's parent
-    gate = [key for key in child.shown if incumbent.seen.get(key, (1.0,))[-1] < 1] or wrong[:GATE]
-    await breeder.measure(child, _examples(breeder, gate))
-    if _won(child, incumbent, gate) <= 0 and gate:
-        return 0.0
-    await breeder.measure(child, _examples(breeder, wrong))
-    won, lost, met = _won(child, incumbent, wrong), _lost(child, incumbent, wrong), 0
-    if won <= lost and wrong:
-        return 0.0
-    if not _answered(child, wrong):
-        return 0.0
-    while met < len(right):
-        block = right[met : met + BLOCK]
-        await breeder.measure(child, _examples(breeder, block))
-        met += len(block)
-        if not _answered(child, right[:met]):
-            return 0.0
-        lost += _lost(child, incumbent, block)
-        expected = lost * (len(right) / met) if met else 0.0
-        probability = float(beta.sf(0.5, won + 0.5, max(lost, expected) + 0.5))
-        if probability < HOPELESS:
-            return probability
-    return float(beta.sf(0.5, won + 0.5, lost + 0.5))
-
-
-def _answered(child: Unit, keys: Sequence[str]) -> bool:
-    """Whether it answered nine in ten: a prompt must not win by the questions that failed."""
-    return sum(key in child.seen for key in keys) >= 0.9 * len(keys)
-
-
-def _won(child: Unit, incumbent: Unit, keys: Sequence[str]) -> float:
-    return sum(max(0.0, child.value(key) - incumbent.value(key)) for key in keys if key in child.seen)
-
-
-def _lost(child: Unit, incumbent: Unit, keys: Sequence[str]) -> float:
-    return sum(max(0.0, incumbent.value(key) - child.value(key)) for key in keys if key in child.seen)
-
-
-def _examples(breeder: Breeder, keys: Sequence[str]) -> list[Example]:
-    return [breeder.examples[key] for key in keys]
-
-
 def _plan(race: Race) -> Plan:
-    """A child of the incumbent by an operator that has what it needs."""
-    from promptmill.crafts.breed.breeder import Plan
+    """A child of the incumbent, or of another of the Pareto front, by an operator that has what it needs."""
+    breeder = race.breeder
+    parent = race.incumbent
+    if breeder.config.parents == "pareto":
+        front = pareto_front([race.incumbent, *race.pool])
+        parent = breeder.rng.choices(list(front), list(front.values()))[0]
+    scene = breeder.scene(parent, [race.incumbent, *race.pool], [unit.prompt for unit in race.won])
+    name = race.bandit.draw(breeder.rng, lacking(race, scene, parent))
+    return Plan(name, parent, scene)
 
-    breeder, incumbent = race.breeder, race.incumbent
-    scene = breeder.scene(incumbent, [incumbent, *race.pool], [unit.prompt.instruction for unit in race.won])
-    lacking = {
-        "reflect": not scene.failures, "lamarckian": not scene.workings, "merge": not race.pool,
-        "eda_ranked": not race.pool, "lineage": len(race.won) < 2,
-        "add_demos": not breeder.config.demos or not scene.workings,
+
+def lacking(race: Race, scene: Scene, parent: Unit) -> set[str]:
+    """The operators that have not what they need."""
+    config = race.breeder.config
+    others = [member for member in scene.population if member.instruction != scene.parent.instruction]
+    lacks = {
+        "reflect": not scene.failures, "lamarckian": not scene.workings, "merge": not others,
+        "eda": not others, "eda_ranked": not others, "lineage": len(set(scene.elites)) < 2,
+        "add_demos": not config.demos or not scene.workings,
     }  # fmt: skip
-    name = race.bandit.draw(breeder.rng, {name for name, lacks in lacking.items() if lacks})
-    return Plan(name, incumbent, scene)
+    if not scene.parent.instruction:  # a part that is empty yet can only be written from the description
+        return set(race.bandit.tried) - {"zero_order"}
+    return {name for name, lacks_it in lacks.items() if lacks_it}
+
+
+def pareto_front(units: Sequence[Unit]) -> dict[Unit, int]:
+    """Units that nobody beats on some example, with the number of such examples; those that earn nothing are left out
+    unless nobody earns anything."""
+    count: dict[int, int] = {}
+    for key in {key for unit in units for key in unit.seen}:
+        met = [unit for unit in units if key in unit.seen]
+        best = max(unit.value(key) for unit in met)
+        for unit in met:
+            if best > 0 and unit.value(key) == best:
+                count[unit.id] = count.get(unit.id, 0) + 1
+    return {unit: count[unit.id] for unit in units if unit.id in count} or {units[0]: 1}
 
 
 def _rank(race: Race) -> list[Unit]:

@@ -11,12 +11,13 @@ from promptmill.crafts.breed.unit import Unit
 from promptmill.measure.compare import Comparison, compare_paired
 from promptmill.measure.evaluate import Evaluation
 from promptmill.model.budget import Budget, Spend
+from promptmill.prompt import Prompt
 from promptmill.score.scorer import corpus_score
 
 
 def proof(breeder: Breeder, found: Breeding) -> Comparison | None:
     """Best against seed on the test examples that both answered; None where the best is the seed, or nothing was."""
-    if found.best.id == 0:
+    if found.best.id == 0 or not found.test:
         return None
     compared = compare_paired(found.test[0].stats, found.test[found.best.id].stats, breeder.task.scorer)
     return compared if compared.n else None
@@ -24,6 +25,8 @@ def proof(breeder: Breeder, found: Breeding) -> Comparison | None:
 
 def verdict(found: Breeding, compared: Comparison | None) -> str:
     """One sentence; a gain is claimed only where the test shows it."""
+    if not found.test:
+        return f"not proved: {found.stopped} before dev and test examples were answered"
     if any(evaluation.stopped for evaluation in [*found.finalists.values(), *found.test.values()]):
         return "not proved: the budget ended before all dev and test examples were answered"
     if not found.finalists[0].stats:
@@ -45,20 +48,21 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
     compared = proof(breeder, found)
     ledger = breeder.model.ledger
     worse = compared is not None and compared.verdict == "worse"
-    best = breeder.seed_prompt if worse else found.best.prompt
+    best = found.units[0].prompt if worse else found.best.prompt
     line = lineage(found.best, found.units)
     return {
         "craft": "breed",
         "task": breeder.task.name,
         "model": breeder.model.name,
         "writer": breeder.writer.name,
-        "seed_prompt": breeder.seed_prompt.to_dict(),
-        "best_prompt": best.to_dict(),
+        "seed_prompt": _in_turns(breeder, found.units[0].prompt).to_dict(),
+        "best_prompt": _in_turns(breeder, best).to_dict(),
         "verdict": verdict(found, compared),
         "dev": _dev(breeder, found),
         "test": _test(found, compared),
         "stopped": found.stopped,
         "ended": breeder.ended,
+        "asked": breeder.asked,
         "credit": dict(breeder.credit()),
         "operators": operators(breeder),
         "lineage": [_brief(unit, breeder) for unit in line],
@@ -78,8 +82,15 @@ def sunk(before: dict[str, Any] | None, budget: Budget) -> Spend:
     return gone if books["limits"] == asdict(budget) else gone.plus(Spend(**books["proof"]))
 
 
+def _in_turns(breeder: Breeder, prompt: Prompt) -> Prompt:
+    """The prompt as `ask` and `eval` take it."""
+    return prompt if breeder.ask.form is None else breeder.ask.form.as_prompt(prompt)
+
+
 def _dev(breeder: Breeder, found: Breeding) -> dict[str, Any]:
     """Scores of seed and best on the dev examples that both answered."""
+    if not found.finalists:
+        return {"seed": None, "best": None, "n": 0, "examples": len(breeder.dev)}
     seed, best = found.finalists[0].stats, found.finalists[found.best.id].stats
     both = [key for key in seed if key in best]
     scores = [corpus_score(breeder.task.scorer, [side[key] for key in both]) if both else None for side in (seed, best)]
@@ -87,6 +98,8 @@ def _dev(breeder: Breeder, found: Breeding) -> dict[str, Any]:
 
 
 def _test(found: Breeding, compared: Comparison | None) -> dict[str, Any]:
+    if not found.test:
+        return dict.fromkeys(("seed", "best", "gain", "lo", "hi", "p")) | {"n": 0, "examples": None}
     seed, best = found.test[0], found.test[found.best.id]
     if compared is None:
         same = found.best.id == 0 and seed.score is not None
@@ -121,7 +134,7 @@ def operators(breeder: Breeder) -> dict[str, dict[str, int]]:
 
 def _brief(unit: Unit, breeder: Breeder) -> dict[str, Any]:
     return {"id": unit.id, "operator": unit.operator, "drawn": unit.drawn, "born": unit.born,
-            "fitness": unit.fitness(breeder.task.scorer), "seen": len(unit.seen),
+            "fitness": unit.fair_fitness(breeder.task.scorer), "chain": unit.chain, "seen": len(unit.seen),
             "instruction": unit.prompt.instruction}  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from promptmill.prompt import Demo
+from promptmill.prompt import Demo, holes
 from promptmill.vary.scene import Child, Genome, Member, Scene, Steps, Working
 
 CHANCE = 0.1
@@ -14,21 +14,29 @@ CHANCE = 0.1
 
 def crossover(genome: Genome, population: Sequence[Member], rng: random.Random, chance: float = CHANCE) -> Genome:
     """By that chance the instruction of another member, drawn by fitness; never its mutation prompt."""
-    others = [member for member in population if member.genome.prompt.holes == genome.prompt.holes and member.fitness]
+    own = holes(genome.instruction)
+    others = [member for member in population if holes(member.instruction) == own and member.fitness]
     if rng.random() >= chance or not others:
         return genome
     drawn = rng.choices(others, [member.fitness or 0.0 for member in others])[0]
-    return replace(genome, prompt=genome.prompt.with_instruction(drawn.instruction))
+    return replace(genome, prompt=genome.prompt.with_part(genome.part, drawn.instruction))
 
 
-def shuffle_contexts(genome: Genome, workings: Sequence[Working], rng: random.Random, chance: float = CHANCE) -> Genome:
-    """A full list of contexts gets one new correct working out; by that chance the list is drawn anew."""
+def shuffle_contexts(
+    genome: Genome, workings: Sequence[Working], rng: random.Random, most: int = 0, chance: float = CHANCE
+) -> Genome:
+    """The list of contexts gets one new correct working out, in the place of another where it has `most` already; by
+    that chance the list is drawn anew. A prompt that has none and may have none stays as it is."""
     demos = list(genome.prompt.demos)
-    if not demos or not workings:
+    if not workings or not max(most, len(demos)):
         return genome
-    if rng.random() < chance:
+    if demos and rng.random() < chance:
         return replace(genome, prompt=replace(genome.prompt, demos=_demos(workings, rng, len(demos))))
-    demos[rng.randrange(len(demos))] = demo(rng.choice(workings))
+    new = demo(rng.choice(workings))
+    if len(demos) < most:
+        demos.append(new)
+    else:
+        demos[rng.randrange(len(demos))] = new
     return replace(genome, prompt=replace(genome.prompt, demos=tuple(dict.fromkeys(demos))))
 
 
@@ -41,11 +49,15 @@ def _demos(workings: Sequence[Working], rng: random.Random, count: int) -> tuple
 
 
 def add_demos(scene: Scene, rng: random.Random) -> Steps:
-    """One more correct working out as a demo, or another list where there are enough; no writer is asked."""
+    """One more correct working out as a demo; in a full list it takes the place of one. No writer is asked."""
     yield from ()
-    if not scene.workings or not scene.most_demos:
-        return None
     prompt = scene.parent.genome.prompt
-    more = len(prompt.demos) < scene.most_demos
-    count = len(prompt.demos) + 1 if more else rng.randint(1, scene.most_demos)
-    return Child(replace(scene.parent.genome, prompt=replace(prompt, demos=_demos(scene.workings, rng, count))))
+    new = [one for one in scene.workings if demo(one) not in prompt.demos]
+    if not new or not scene.most_demos:
+        return None
+    added, demos = rng.choice(new), list(prompt.demos)
+    if len(demos) < scene.most_demos:
+        demos.append(demo(added))
+    else:
+        demos[rng.randrange(len(demos))] = demo(added)
+    return Child(replace(scene.parent.genome, prompt=replace(prompt, demos=tuple(demos))), used=(added.id,))

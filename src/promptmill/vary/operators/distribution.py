@@ -14,8 +14,6 @@ from promptmill.vary.alike import Diversity
 from promptmill.vary.scene import Scene, Steps, child
 from promptmill.vary.wording import numbered
 
-SHOWN = 5
-
 
 def eda(scene: Scene, rng: random.Random) -> Steps:
     """From instructions unlike each other, in random order, no fitness told."""
@@ -38,7 +36,7 @@ def eda_ranked(scene: Scene, rng: random.Random) -> Steps:
 
 def lineage(scene: Scene, rng: random.Random) -> Steps:
     """From the best of each generation so far, in the order in which they were found."""
-    shown = list(dict.fromkeys(scene.elites))[-SHOWN:]
+    shown = list(dict.fromkeys(scene.elites))[-scene.eda_shown :]
     if len(shown) < 2:
         return None
     answer = yield fill(scene.wording.lineage, {"instructions": numbered(shown)})
@@ -48,9 +46,9 @@ def lineage(scene: Scene, rng: random.Random) -> Steps:
 def _sample(scene: Scene, rng: random.Random) -> Sequence[str]:
     """Some instructions of the population in random order, none too much like another (the paper: cosine 0.95)."""
     texts = [member.instruction for member in scene.population]
-    kept = Diversity()
+    kept = Diversity(vectors=scene.vectors)
     for text in rng.sample(texts, len(texts)):
-        if len(kept.texts) == SHOWN:
+        if len(kept.texts) == scene.eda_shown:
             break
         kept.add(text)
     return kept.texts

@@ -10,7 +10,7 @@ import random
 from promptmill.prompt import fill
 from promptmill.vary.operators.direct import apply
 from promptmill.vary.read import read_instruction
-from promptmill.vary.scene import Scene, Steps, child
+from promptmill.vary.scene import Answered, Scene, Steps, child
 
 
 def hyper_zero(scene: Scene, rng: random.Random) -> Steps:
@@ -27,8 +27,8 @@ def hyper_first(scene: Scene, rng: random.Random) -> Steps:
     return (yield from _applied(scene, answer))
 
 
-def _applied(scene: Scene, answer: str | None) -> Steps:
-    new = read_instruction(answer) if answer else None
+def _applied(scene: Scene, answer: Answered) -> Steps:
+    new = read_instruction(answer) if isinstance(answer, str) else None
     if new is None:
         return None
     answer = yield apply(scene, new)

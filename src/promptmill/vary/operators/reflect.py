@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 
 from promptmill.prompt import fill
-from promptmill.vary.scene import Child, Scene, Steps, Working, child
+from promptmill.vary.copied import copies
+from promptmill.vary.scene import Scene, Steps, child
 
 SHOWN = 3
-LONGEST_COPY = 40
-"""Characters of a train example that may stand in a new instruction: more is a copy, not a lesson."""
 
 
 def reflect(scene: Scene, rng: random.Random) -> Steps:
@@ -23,26 +22,17 @@ def reflect(scene: Scene, rng: random.Random) -> Steps:
     fields = {"instruction": scene.parent.instruction, "failures": "\n\n".join(filled)}
     answer = yield fill(scene.wording.reflect, fields)
     made = child(scene.parent.genome.rewritten(answer), shown=tuple(one.id for one in shown))
-    return None if made is None or copies(made, scene.parent.instruction, shown) else made
-
-
-def copies(made: Child, before: str, shown: list[Working]) -> bool:
-    """Whether the new instruction repeats a long piece of a shown example that the old one did not have."""
-    text = made.genome.prompt.instruction
-    for one in shown:
-        for at in range(0, max(1, len(one.shown) - LONGEST_COPY)):
-            piece = one.shown[at : at + LONGEST_COPY]
-            if len(piece) == LONGEST_COPY and piece in text and piece not in before:
-                return True
-    return False
+    return None if made is None or copies(made.genome.instruction, scene.parent.instruction, shown) else made
 
 
 def merge(scene: Scene, rng: random.Random) -> Steps:
-    """The parent's instruction and another good one into one."""
-    others = [member for member in scene.population if member.instruction != scene.parent.instruction]
+    """The parent's instruction and one that gets right what the parent does not, into one."""
+    parent = scene.parent
+    others = [member for member in scene.population if member.instruction != parent.instruction]
     if not others:
         return None
-    other = max(rng.sample(others, min(2, len(others))), key=lambda member: (member.fitness or 0.0, member.instruction))
+    met = rng.sample(others, min(2, len(others)))
+    other = max(met, key=lambda one: (len(one.right - parent.right), one.fitness or 0.0, one.instruction))
     pair = [scene.parent.instruction, other.instruction]
     rng.shuffle(pair)
     answer = yield fill(scene.wording.merge, {"first": pair[0], "second": pair[1]})
