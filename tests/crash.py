@@ -1,12 +1,17 @@
 """The crash harness: a command is killed (kill -9) at random instants, continued, and must end as the unbroken one did.
 
-    check_survives_kills(["eval", task, "--model", "mock"], tmp_path, concurrency=8)
+    check_survives_kills(cli, ["eval", task, "--model", "mock"], tmp_path, concurrency=8, kills=3)
 
-The server lives in a process of its own and counts what it answered, so it knows what was sent twice.
+The server lives in a process of its own and counts what it answered, so it knows what was sent twice. Run as a program
+this is the server of the day care in examples/, for `tests.servers` has none that says yes or no:
+
+    python -m tests.crash --latency 0.01
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import random
@@ -15,20 +20,25 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.servers import Answer, Server, Serving, writer
+
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTMILL = [sys.executable, "-m", "promptmill.cli.main"]
+DAY_CARE = ROOT / "examples" / "day-care"
+SUITE = DAY_CARE / "suite.json"
+LATENCY = ("--latency", "0.01")
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[str]:
+def server_process(*arguments: str, module: str = "tests.servers") -> Iterator[str]:
     """Base URL of a mock server in a process of its own."""
-    command = [sys.executable, "-m", "tests.servers", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdin is not None
@@ -51,7 +61,8 @@ def promptmill(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]
 
 @dataclass
 class Survived:
-    """What a killed and continued run came to. repeated: calls that the server answered more than once."""
+    """What a killed and continued run came to. kills: those that met it alive. answered: calls that it took.
+    repeated: calls that the server answered more than once."""
 
     report: dict[str, Any]
     kills: int
@@ -59,13 +70,14 @@ class Survived:
     repeated: int
 
 
-def run_with_kills(command: Sequence[str], out: Path, base_url: str, calls: int, kills: int, seed: int) -> Survived:
-    """Run `command`, kill it `kills` times once the server has been asked for a random share of `calls`, finish it."""
-    rng = random.Random(seed)
-    full = [*PROMPTMILL, *command, "--base-url", base_url, "--out", str(out)]
-    done = 0
+def run_with_kills(
+    cli: Callable[..., Any], command: Sequence[str], base_url: str, calls: int, kills: int, seed: int
+) -> tuple[int, dict[str, int]]:
+    """Run `command`, kill it `kills` times once the server has been asked for a random share of `calls`, finish it in
+    this process. Gives the number of kills that met it alive, and the server's counts."""
+    rng, done = random.Random(seed), 0
     for target in sorted(rng.uniform(0.02, 0.98) * calls for _ in range(kills)):
-        process = subprocess.Popen(full, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*PROMPTMILL, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and server_stats(base_url)["calls"] < target:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03))
@@ -73,31 +85,68 @@ def run_with_kills(command: Sequence[str], out: Path, base_url: str, calls: int,
             os.kill(process.pid, signal.SIGKILL)
             done += 1
         process.wait(60)
-    finished = subprocess.run(full, capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr
-    stats = server_stats(base_url)
-    return Survived(json.loads((out / "report.json").read_text()), done, stats["answered"], stats["repeated"])
+    finished = cli(*command)
+    assert finished.code == 0, finished.err
+    return done, server_stats(base_url)
 
 
 def check_survives_kills(
-    command: Sequence[str], folder: Path, concurrency: int, kills: int = 5, seed: int = 0
+    cli: Callable[..., Any],
+    command: Sequence[str],
+    folder: Path,
+    concurrency: int,
+    kills: int,
+    seed: int = 0,
+    server: str = "tests.servers",
 ) -> Survived:
-    """Assert that the broken run ends in the unbroken one's report and sends again at most what was in flight."""
+    """Assert that the broken run ends in the unbroken one's report and sends again at most what was in flight.
+
+    cli: as the fixture of that name. server: module of the server that answers `command`.
+    """
     command = [*command, "--concurrency", str(concurrency)]
-    with server_process("--latency", "0.01") as base_url:
-        unbroken = promptmill(*command, "--base-url", base_url, "--out", str(folder / "unbroken"))
-        assert unbroken.returncode == 0, unbroken.stderr
-        calls = server_stats(base_url)["answered"]
-    with server_process("--latency", "0.01") as base_url:
-        broken = run_with_kills(command, folder / "broken", base_url, calls, kills, seed)
-    expected = json.loads((folder / "unbroken" / "report.json").read_text())
-    assert broken.report == expected
+    with server_process(*LATENCY, module=server) as url:
+        unbroken = cli(*command, "--base-url", url, "--out", str(folder / "unbroken"))
+        assert unbroken.code == 0, unbroken.err
+        calls = server_stats(url)["answered"]
+    with server_process(*LATENCY, module=server) as url:
+        broken = [*command, "--base-url", url, "--out", str(folder / "broken")]
+        done, stats = run_with_kills(cli, broken, url, calls, kills, seed)
+    report = json.loads((folder / "broken" / "report.json").read_text())
+    assert report == json.loads((folder / "unbroken" / "report.json").read_text())
     assert _metrics(folder / "broken") == _metrics(folder / "unbroken")
-    assert broken.answered - broken.repeated == calls
-    assert broken.repeated <= broken.kills * concurrency, "only what was in flight may be asked again"
-    return broken
+    assert stats["answered"] - stats["repeated"] == calls
+    assert stats["repeated"] <= done * concurrency, "only what was in flight may be asked again"
+    return Survived(report, done, calls, stats["repeated"])
 
 
 def _metrics(run: Path) -> str:
     path = run / "metrics.jsonl"
     return path.read_text() if path.exists() else ""
+
+
+def day_care_answer() -> Answer:
+    """Says whether there is an animal, and misses a third of them unless told to think in steps or to take care."""
+    golds = {row["text"]: row["gold_animal"] for row in json.loads(SUITE.read_text(encoding="utf-8"))}
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        asked = messages[-1]["content"]
+        if " only." in asked:
+            return writer(messages)
+        text = asked.removeprefix("Text: ").split("\n\n")[0]
+        careful = "step" in asked.lower() or "care" in asked.lower()
+        unlucky = hashlib.sha256(text.encode()).digest()[0] < 85
+        return "no" if unlucky and not careful else golds[text]
+
+    return answer
+
+
+async def main() -> None:
+    server = Server(day_care_answer(), latency=float(sys.argv[sys.argv.index("--latency") + 1]))
+    server.keep_bodies = False
+    async with Serving(server) as (_, url):
+        print(url, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

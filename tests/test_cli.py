@@ -10,67 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from promptmill.cli.main import main
-from tests.conftest import SHIPPED
+from tests.conftest import SCRIPTED, SHIPPED, Said
 from tests.crash import PROMPTMILL, promptmill, server_process, server_stats
-
-SCRIPT = {
-    "rules": [
-        {"system": "step", "user": r"(\d+) plus 1$", "answer": r"so it is \1 + 1"},
-        {
-            "user": "instruction only",
-            "answer": ["Think step by step.", "Go step by step.", "Be quick.", "Hurry.", "Hm."],
-        },
-        {"user": "plus", "answer": "0"},
-    ],
-    "default": "I do not know.",
-}
-
-
-class Said:
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-
-    def is_one_error_line(self, *words: str) -> None:
-        """Exit code 2, one line that begins with "error:", no traceback, all of `words` in it."""
-        lines = [line for line in self.err.splitlines() if not line.startswith("forecast:")]
-        assert self.code == 2, (self.code, self.out, self.err)
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("error: ")
-        for word in words:
-            assert word in lines[0], self.err
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run the command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["promptmill", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def sums(tmp_path: Path) -> str:
-    rows = [{"input": f"{i} plus 1", "gold": str(i + 1)} for i in range(100)]
-    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
-    return "sums.jsonl"
-
-
-SCRIPTED = ("--model", "scripted:script.yaml")
 
 
 def test_help_is_quick_and_draws_no_torch():
@@ -176,23 +118,6 @@ def test_compare_two_runs(cli, sums):
     cli("compare", "a", "nowhere").is_one_error_line("nowhere", "no run.json")
 
 
-def test_breed_writes_the_report_and_the_best_prompt_can_be_used(cli, sums):
-    said = cli("breed", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "Add.", "--out", "r",
-               "--as-paper", "--set", "breed.population=4", "--set", "breed.generations=2")  # fmt: skip
-    assert said.code == 0, said.err
-    report = json.loads(Path("r/report.json").read_text())
-    assert set(report) >= {"best_prompt", "dev", "test", "verdict", "calls", "tokens", "cost"}
-    assert set(report["test"]) >= {"seed", "best", "gain", "lo", "hi", "p"}
-    assert set(report["calls"]) == {"task", "writer"}
-    assert report["verdict"] in said.out.replace("\n", " ")
-    assert "r/report.html" in said.out
-    assert report["best_prompt"]["system"] in Path("r/report.html").read_text()
-    prompt = cli("ask", "4 plus 1", *SCRIPTED, "--prompt-file", "r/report.json")
-    assert prompt.code == 0
-    lines = [json.loads(line) for line in Path("r/metrics.jsonl").read_text().splitlines()]
-    assert [line["generation"] for line in lines] == [0, 1, 2]
-
-
 def test_a_forecast_costs_nothing(cli, sums, tmp_path: Path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("script.yaml: {input: 1.0, output: 2.0}")
@@ -213,36 +138,6 @@ def test_a_budget_ends_with_code_3_and_more_continues(cli, sums):
     assert json.loads(Path("r/report.json").read_text())["answered"] == 30
     assert cli(*arguments, "--budget-calls", "100").code == 0
     assert json.loads(Path("r/report.json").read_text())["answered"] == 100
-
-
-def test_a_breed_that_is_given_more_ends_in_a_proof_within_its_budget(cli, sums):
-    arguments = ("breed", sums, *SCRIPTED, "--scorer", "contains", "--prompt", "Add.", "--out", "r",
-                 "--set", "breed.population=4", "--set", "breed.generations=40")  # fmt: skip
-    for budget in (420, 700, 900):
-        said = cli(*arguments, "--budget-calls", str(budget))
-        report = json.loads(Path("r/report.json").read_text())
-        assert not report["verdict"].startswith("not proved"), (budget, report["verdict"])
-        assert report["paid"]["calls"] <= budget
-        assert said.code in (0, 3)
-
-
-def test_a_model_that_never_answers_ends_with_code_1(cli, sums, tmp_path: Path):
-    (tmp_path / "silent.yaml").write_text("rules: [{user: 'instruction only', answer: 'Hm.'}]")
-    small = ("--limit", "3", "--set", "breed.population=2", "--set", "breed.generations=1")
-    said = cli("breed", sums, "--model", "scripted:silent.yaml", *small)
-    assert said.code == 1
-    assert "not proved: the seed prompt got no answer" in said.out
-    assert cli("eval", sums, "--model", "scripted:silent.yaml", "--limit", "3").code == 1
-
-
-def test_a_forecast_of_a_finished_run_changes_nothing_in_it(cli, sums):
-    arguments = ("breed", sums, *SCRIPTED, "--prompt", "Add.", "--out", "r", "--set", "breed.population=4",
-                 "--set", "breed.generations=2")  # fmt: skip
-    cli(*arguments)
-    before = {name: Path("r", name).read_bytes() for name in ("metrics.jsonl", "report.json", "run.json")}
-    said = cli(*arguments, "--forecast", "--json")
-    assert json.loads(said.out)["calls"] > 0
-    assert {name: Path("r", name).read_bytes() for name in before} == before
 
 
 def test_an_empty_prompt_is_no_instruction(cli, sums):
@@ -289,9 +184,6 @@ MISTAKES = {
     "bad yaml key": (["eval", "task.yaml"], ["task.yaml", "scorrer"]),
     "bad config key": (["eval", "sums.jsonl", "--config", "bad.yaml"], ["samplign", "sampling"]),
     "config that is no yaml": (["eval", "sums.jsonl", "--config", "sums.jsonl"], ["sums.jsonl"]),
-    "bad set key": (["breed", "sums.jsonl", "--set", "breed.populaton=3"], ["breed.populaton", "population"]),
-    "bad set value": (["breed", "sums.jsonl", "--set", "breed.population=one"], ["breed.population", "one"]),
-    "set without value": (["breed", "sums.jsonl", "--set", "breed.population"], ["key=value"]),
     "unknown scorer": (["eval", "sums.jsonl", "--scorer", "best"], ["best", "exact"]),
     "unknown split": (["eval", "sums.jsonl", "--split", "validation"], ["validation", "dev"]),
     "unknown model": (["eval", "sums.jsonl", "--model", "no/such-model"], ["no/such-model"]),
@@ -301,7 +193,6 @@ MISTAKES = {
     "unreachable server": (["ask", "x", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"], ["nobody answers"]),
     "budget 0": (["eval", "sums.jsonl", "--budget-calls", "0"], ["--budget-calls", "more than 0"]),
     "cost without price": (["eval", "sums.jsonl", *SCRIPTED, "--budget-cost", "1"], ["--prices"]),
-    "budget too small": (["breed", "sums.jsonl", *SCRIPTED, "--budget-calls", "10"], ["too little", "need"]),
     "hole without field": (["eval", "sums.jsonl", *SCRIPTED, "--prompt", "{text}?"], ["{text}", "input"]),
     "two prompts": (["eval", "sums.jsonl", "--prompt", "a", "--prompt-file", "b"], ["not both"]),
     "missing prompt file": (["eval", "sums.jsonl", "--prompt-file", "b.yaml"], ["b.yaml"]),
@@ -311,21 +202,14 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(mistake: str, cli, sums, tmp_path: Path):
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(case: str, mistake, sums, tmp_path: Path):
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "columns.jsonl").write_text('{"foo": 1, "bar": 2}\n')
     (tmp_path / "broken.jsonl").write_text('{"input": "a", "gold": "b"}\n{"input": \n')
     (tmp_path / "task.yaml").write_text("data: sums.jsonl\nscorrer: exact\n")
     (tmp_path / "bad.yaml").write_text("samplign: {top_p: 1}\n")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    arguments, words = MISTAKES[mistake]
-    cli(*arguments).is_one_error_line(*words)
-    reports = list(tmp_path.rglob("report.json"))
-    assert reports == []
-    # Only what is found out when the run is about to begin, or in the middle of it, may leave its folder.
-    assert mistake in ("budget too small", "unreachable server") or not (tmp_path / "runs").exists()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    mistake(*MISTAKES[case], begun=case == "unreachable server")
 
 
 def test_an_endpoint_over_http_with_faults_loses_nothing(tmp_path: Path):

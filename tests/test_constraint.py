@@ -34,16 +34,6 @@ NULLS = JsonSchema.of({"$defs": {"n": {"type": "null"}}, "type": "array", "items
 PATTERNS = ["yes|no", "[0-9]{1,3}", "(?:red|blue) fox(?:es)?", "[a-z ]{5,9}[.!]", " ?x", "ü{2}", "a\nb/\"'c"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("model") / "llama")
-
-
-@pytest.fixture(scope="module")
-def backend(folder: Path) -> LocalBackend:
-    return LocalBackend(str(folder), device="cpu", batch_size=8)
-
-
 def bare(folder: Path, target: Path) -> Path:
     """The same model with a tokenizer that cannot merge: whole words and single bytes, as the embedded models have."""
     for file in folder.iterdir():
@@ -154,19 +144,19 @@ def test_an_embedded_model_always_answers_as_it_must(name: str):
         assert met(request.constraint, answer.text) == answer.text
 
 
-def test_a_tokenizer_without_merges_can_be_constrained(folder: Path, tmp_path: Path):
-    backend = LocalBackend(str(bare(folder, tmp_path)), device="cpu")
+def test_a_tokenizer_without_merges_can_be_constrained(tiny_folder: Path, tmp_path: Path):
+    backend = LocalBackend(str(bare(tiny_folder, tmp_path)), device="cpu")
     requests = [question("x", constraint=Regex(pattern), max_tokens=60) for pattern in PATTERNS]
     for pattern, answer in zip(PATTERNS, ask(backend, requests), strict=True):
         assert re.fullmatch(pattern, answer.text)
 
 
-def test_constrained_and_free_rows_of_one_batch_say_what_they_say_alone(folder: Path):
+def test_constrained_and_free_rows_of_one_batch_say_what_they_say_alone(tiny_folder: Path):
     free = questions(12, temperature=1.0, n=2, logprobs=1)
     held = questions(12, temperature=1.0, n=2, constraint=Regex("[a-z]{2,7}( [a-z]{2,7}){0,3}"), max_tokens=40)
     mixed = [request for pair in zip(free, held, strict=True) for request in pair]
-    together = LocalBackend(str(folder), device="cpu", batch_size=8)
-    alone = LocalBackend(str(folder), device="cpu", batch_size=2)
+    together = LocalBackend(str(tiny_folder), device="cpu", batch_size=8)
+    alone = LocalBackend(str(tiny_folder), device="cpu", batch_size=2)
     answers = ask(together, mixed)
     assert together._engine is not None
     assert together._engine._prefixes
@@ -174,29 +164,29 @@ def test_constrained_and_free_rows_of_one_batch_say_what_they_say_alone(folder: 
     assert texts_of(answers[1::2]) == texts_of([ask(alone, [request])[0] for request in held])
 
 
-def test_the_space_before_an_answer_is_the_prompts(backend: LocalBackend):
+def test_the_space_before_an_answer_is_the_prompts(tiny_backend: LocalBackend):
     spaced, plain = ask(
-        backend, [question("a pear", prefix=prefix, constraint=Regex("[a-z]{2,5}!")) for prefix in ("it ", "it")]
+        tiny_backend, [question("a pear", prefix=prefix, constraint=Regex("[a-z]{2,5}!")) for prefix in ("it ", "it")]
     )
     assert not spaced.text.startswith(" ")
     assert re.fullmatch("[a-z]{2,5}!", spaced.text)
     assert re.fullmatch("[a-z]{2,5}!", plain.text)
-    free, bound = ask(backend, [question("a pear", prefix="it "), question("a pear", prefix="it", max_tokens=16)])
+    free, bound = ask(tiny_backend, [question("a pear", prefix="it "), question("a pear", prefix="it", max_tokens=16)])
     assert free.text == bound.text.lstrip()
 
 
-def test_a_suffix_ends_the_answer_and_is_no_part_of_it(backend: LocalBackend):
+def test_a_suffix_ends_the_answer_and_is_no_part_of_it(tiny_backend: LocalBackend):
     request = question(
         "x", prefix="there are ", constraint=Regex("[0-9]+"), suffix=" apples", max_tokens=200, logprobs=0
     )
-    answers = ask(backend, [request, question("x", constraint=("yes", "no"), suffix="\nand", logprobs=0)])
+    answers = ask(tiny_backend, [request, question("x", constraint=("yes", "no"), suffix="\nand", logprobs=0)])
     assert re.fullmatch("[0-9]+", answers[0].text)
     told = answers[0].answers[0].logprobs
     assert "".join(token.token for token in told).strip() == answers[0].text
     assert answers[1].text in ("yes", "no")
 
 
-def test_an_answer_that_cannot_be_completed_is_a_failure_with_the_reason(backend: LocalBackend):
+def test_an_answer_that_cannot_be_completed_is_a_failure_with_the_reason(tiny_backend: LocalBackend):
     requests = [
         question("x", constraint=Regex("[a-z]{50}"), max_tokens=5),
         question("x", constraint=Regex(r"(a)\1")),
@@ -204,7 +194,7 @@ def test_an_answer_that_cannot_be_completed_is_a_failure_with_the_reason(backend
         question("x", constraint=Regex("[a-z]{4,9}"), stop=("a", "e", "i", "o", "u"), max_tokens=30),
         question("x"),
     ]
-    *failed, free = ask(backend, requests)
+    *failed, free = ask(tiny_backend, requests)
     assert [error.kind for error in failed[:3]] == ["constraint"] * 3
     assert "cut after 5 tokens" in failed[0].detail
     assert failed[0].usage.completion == 5
@@ -212,7 +202,7 @@ def test_an_answer_that_cannot_be_completed_is_a_failure_with_the_reason(backend
     assert 'Unimplemented keys: ["not"]' in failed[2].detail
     assert all("\n" not in error.detail for error in failed[:3])
     assert isinstance(failed[3], CallError) or re.fullmatch("[a-z]{4,9}", failed[3].text)
-    assert free.text == ask(backend, [question("x")])[0].text
+    assert free.text == ask(tiny_backend, [question("x")])[0].text
 
 
 # Servers and scripts

@@ -18,16 +18,6 @@ from promptmill.model.local import LocalBackend
 from tests.tiny import ask, direct, question, questions, reference, texts_of, tiny_model
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("model") / "llama")
-
-
-@pytest.fixture(scope="module")
-def backend(folder: Path) -> LocalBackend:
-    return LocalBackend(str(folder), device="cpu", batch_size=8)
-
-
 def lora(folder: Path, base: Path, seed: int, modules: Sequence[str] = ("q_proj", "v_proj", "down_proj")) -> Path:
     from peft import LoraConfig, get_peft_model
 
@@ -37,19 +27,19 @@ def lora(folder: Path, base: Path, seed: int, modules: Sequence[str] = ("q_proj"
     return folder
 
 
-def test_adapters_change_the_answers_and_add_up(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
+def test_adapters_change_the_answers_and_add_up(tiny_folder: Path, tiny_backend: LocalBackend, tmp_path: Path) -> None:
     from peft import PeftModel
 
-    one, two = lora(tmp_path / "one", folder, 1), lora(tmp_path / "two", folder, 2, ("q_proj", "o_proj"))
+    one, two = lora(tmp_path / "one", tiny_folder, 1), lora(tmp_path / "two", tiny_folder, 2, ("q_proj", "o_proj"))
     request = ScoreRequest(question("is the sky blue ?").messages, ("yes", "no"))
-    model = reference(folder)
+    model = reference(tiny_folder)
     for adapters in ([one], [one, two]):
-        adapted = LocalBackend(str(folder), device="cpu", adapters=[str(path) for path in adapters])
+        adapted = LocalBackend(str(tiny_folder), device="cpu", adapters=[str(path) for path in adapters])
         model = PeftModel.from_pretrained(model, str(adapters[-1])).merge_and_unload()
         wanted = [direct(adapted, model, adapted.render(request.messages), " " + text) for text in ("yes", "no")]
         assert ask(adapted, [request])[0].logprobs == pytest.approx(wanted, abs=1e-2)
-        assert ask(backend, [request])[0].logprobs != pytest.approx(wanted, abs=1e-2)
-        assert adapted.fingerprint != backend.fingerprint
+        assert ask(tiny_backend, [request])[0].logprobs != pytest.approx(wanted, abs=1e-2)
+        assert adapted.fingerprint != tiny_backend.fingerprint
 
 
 def error_of(*args: Any, opened: bool = False, **kwargs: Any) -> str:
@@ -65,17 +55,17 @@ def error_of(*args: Any, opened: bool = False, **kwargs: Any) -> str:
     return str(caught.value)
 
 
-def test_errors_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     other = tiny_model(tmp_path / "other", hidden_size=64, num_attention_heads=4, head_dim=16)
     foreign = lora(tmp_path / "foreign", other, 1)
-    assert "another model" in error_of(str(folder), adapters=[str(foreign)], opened=True)
-    assert "adapter_config.json" in error_of(str(folder), adapters=[str(tmp_path)])
+    assert "another model" in error_of(str(tiny_folder), adapters=[str(foreign)], opened=True)
+    assert "adapter_config.json" in error_of(str(tiny_folder), adapters=[str(tmp_path)])
     assert "not a folder" in error_of(str(tmp_path / "nowhere"))
     assert "config.json" in error_of(str(tmp_path))
-    assert "float64" in error_of(str(folder), dtype="float64")
-    assert "batch size" in error_of(str(folder), batch_size=0)
+    assert "float64" in error_of(str(tiny_folder), dtype="float64")
+    assert "batch size" in error_of(str(tiny_folder), batch_size=0)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in error_of("nobody/no-such-model")
     assert "Hugging Face name" in error_of("no such model!")
@@ -85,19 +75,19 @@ def test_errors_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     assert "safetensors" in error_of(str(other))
 
 
-def test_the_fingerprint_is_of_the_contents(folder: Path, backend: LocalBackend, tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_the_contents(tiny_folder: Path, tiny_backend: LocalBackend, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    assert LocalBackend(str(copy), device="cpu").fingerprint == backend.fingerprint
-    assert LocalBackend(str(copy), device="cpu", dtype="bfloat16").fingerprint != backend.fingerprint
+    shutil.copytree(tiny_folder, copy)
+    assert LocalBackend(str(copy), device="cpu").fingerprint == tiny_backend.fingerprint
+    assert LocalBackend(str(copy), device="cpu", dtype="bfloat16").fingerprint != tiny_backend.fingerprint
     (copy / "chat_template.jinja").write_text("{{ messages }}")
-    assert LocalBackend(str(copy), device="cpu").fingerprint != backend.fingerprint
+    assert LocalBackend(str(copy), device="cpu").fingerprint != tiny_backend.fingerprint
 
 
-def test_half_precision_runs_with_an_adapter_beside_the_weights(folder: Path, tmp_path: Path) -> None:
-    adapters = [str(lora(tmp_path / "one", folder, 1))]
+def test_half_precision_runs_with_an_adapter_beside_the_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    adapters = [str(lora(tmp_path / "one", tiny_folder, 1))]
     plain, adapted = (
-        LocalBackend(str(folder), device="cpu", dtype="bfloat16", batch_size=4, adapters=given)
+        LocalBackend(str(tiny_folder), device="cpu", dtype="bfloat16", batch_size=4, adapters=given)
         for given in ([], adapters)
     )
     requests = questions(6, n=2, temperature=1.0)
@@ -106,25 +96,25 @@ def test_half_precision_runs_with_an_adapter_beside_the_weights(folder: Path, tm
     assert answers != texts_of(ask(adapted, requests))
 
 
-def test_the_embedded_backend_is_a_local_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_backend_is_a_local_one(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from promptmill.model import embedded
 
-    monkeypatch.setattr(embedded, "embedded_path", lambda name: folder)
+    monkeypatch.setattr(embedded, "embedded_path", lambda name: tiny_folder)
     backend = embedded.embedded_backend(batch_size=4)
     assert (backend.name, backend.device, backend.dtype) == ("embedded", "cpu", "float32")
-    assert ask(backend, questions(1))[0].text == ask(LocalBackend(str(folder), device="cpu"), questions(1))[0].text
+    assert ask(backend, questions(1))[0].text == ask(LocalBackend(str(tiny_folder), device="cpu"), questions(1))[0].text
 
 
-def test_a_backend_that_is_not_opened_does_not_import_torch(folder: Path) -> None:
+def test_a_backend_that_is_not_opened_does_not_import_torch(tiny_folder: Path) -> None:
     code = (
         "import sys, promptmill.model.embedded, promptmill.model.serve, promptmill.model.local as local\n"
-        f"local.LocalBackend({str(folder)!r}, device='cpu'); sys.exit('torch' in sys.modules)"
+        f"local.LocalBackend({str(tiny_folder)!r}, device='cpu'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from promptmill.model.local import load
 
     monkeypatch.setattr(load, "find_spec", lambda name: None)
-    assert "pip install 'promptmill[local]'" in error_of(str(folder))
+    assert "pip install 'promptmill[local]'" in error_of(str(tiny_folder))

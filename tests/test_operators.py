@@ -160,3 +160,54 @@ def test_contexts_are_shuffled_only_where_there_are_any():
     assert shuffle_contexts(PARENT.genome, [RIGHT], rng) == PARENT.genome
     shown = replace(PARENT.genome, prompt=replace(PARENT.genome.prompt, demos=(demo,)))
     assert shuffle_contexts(shown, [RIGHT], rng).prompt.demos == (Demo((("question", "1 and 2"),), "3"),)
+
+
+def test_a_short_input_copied_whole_is_a_copy_and_an_answer_to_choose_from_is_none():
+    short = replace(SCENE, failures=(replace(WRONG, shown="the cat sat down", output="positive thing"),))
+    assert drive("reflect", "Add. For example, the cat sat down.", scene=short)[1] is None
+    assert drive("reflect", "Say positive thing or negative thing.", scene=short)[1] is not None
+    worked = replace(SCENE, workings=(replace(RIGHT, shown="the dog ran away"),))
+    assert drive("lamarckian", "Do it as in the dog ran away.", scene=worked)[1] is None
+
+
+def test_a_rewrite_without_the_holes_is_followed_by_them():
+    template = "Read this well.\nText: {text}\nAnswer this question with one word: {question}"
+    scene = replace(SCENE, parent=Member(Genome(Prompt(user=template))))
+    _, made = drive("mutate", "Answer in a word.", scene=scene)
+    assert made is not None
+    assert made.genome.prompt.user == "Answer in a word.\n\nText: {text}\n{question}"
+    assert drive("mutate", "Answer {other} in a word.", scene=scene)[1] is None
+
+
+def test_any_part_of_a_prompt_can_be_the_one_that_is_changed():
+    genome = Genome(Prompt("Add.", "{question}", then="So?"), part="then")
+    _, made = drive("mutate", "So what is the sum?", scene=replace(SCENE, parent=Member(genome)))
+    assert made is not None
+    assert made.genome.prompt == Prompt("Add.", "{question}", then="So what is the sum?")
+
+
+def test_merge_takes_the_one_that_gets_right_what_the_parent_does_not():
+    parent = replace(PARENT, right=frozenset("abc"))
+    alike, other = (
+        replace(member, right=frozenset(right)) for member, right in zip(OTHERS, ("abc", "xy"), strict=True)
+    )
+    (request,), _ = drive("merge", "Both.", scene=replace(SCENE, parent=parent, population=(parent, alike, other)))
+    assert "step by step" in request
+
+
+def test_demos_are_told_of_so_that_nobody_is_chosen_on_them():
+    _, made = drive("add_demos")
+    assert made is not None
+    assert made.used == (RIGHT.id,)
+
+
+def test_a_list_of_contexts_is_filled_up_to_its_length():
+    genome = Genome(Prompt("Add.", "{question}"))
+    other = replace(RIGHT, id="c", output="4")
+    grown = shuffle_contexts(genome, (RIGHT,), random.Random(0), most=2, chance=0)
+    assert len(grown.prompt.demos) == 1
+    full = shuffle_contexts(grown, (other,), random.Random(0), most=2, chance=0)
+    assert len(full.prompt.demos) == 2
+    assert (
+        len(shuffle_contexts(full, (replace(other, output="5"),), random.Random(0), most=2, chance=0).prompt.demos) == 2
+    )

@@ -12,7 +12,7 @@ from benchmarks.landscape.phrases import DESCRIPTION
 from benchmarks.landscape.world import Case, Landscape
 from benchmarks.landscape.writer import ASKS_FIELDS, Writer
 from promptmill.model.chat import CallError, Completion, Request
-from promptmill.model.scripted import Script, ScriptedBackend
+from promptmill.model.scripted import Answers, ScriptedBackend
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import make_scorer
 from promptmill.tasks.task import Example, Task
@@ -22,7 +22,7 @@ class CountedBackend(ScriptedBackend):
     """calls: answers given so far; n answers to one request count n. budget: no more than that, further calls are
     refused."""
 
-    def __init__(self, script: Script, name: str, fingerprint: str, budget: int | None = None):
+    def __init__(self, script: Answers, name: str, fingerprint: str, budget: int | None = None):
         super().__init__(script, name=name, fingerprint=fingerprint)
         self.calls, self.budget = 0, budget
 

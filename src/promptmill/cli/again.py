@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from promptmill.errors import InputError
@@ -26,10 +27,12 @@ def again(arguments: Sequence[str]) -> list[str]:
     folder = Path(given[at + 1])
     craft, *begun = _command(folder)
     added = given[:at] + given[at + 2 :]
-    if added[:1] == [craft]:
-        added = added[1:]
-    elif added and not added[0].startswith("-"):
-        raise InputError(f"{FLAG} {folder}: was begun by promptmill {craft}, not by promptmill {added[0]}")
+    said = list(takewhile(lambda word: not word.startswith("-"), added[:2]))  # a craft, and what it is to work on
+    if said and said[0] != craft:
+        raise InputError(f"{FLAG} {folder}: was begun by promptmill {craft}, not by promptmill {said[0]}")
+    if said[1:] and said[1] not in begun:
+        raise InputError(f"{FLAG} {folder}: was begun without {said[1]}; leave it out")
+    added = added[len(said) :]
     return [craft, *begun, *added, "--out", str(folder)]
 
 

@@ -131,10 +131,8 @@ def _wandb(config: BreedRunConfig, identity: dict[str, Any], work: Session) -> W
 def bought(breeder: Breeder) -> str:
     """What the calls of the search are good for, in words."""
     fewest, most = proposals_bought(breeder)
-    said = (
-        f"{most:,} children" if fewest == most else f"{fewest:,} children that race to the end, or {most:,} that do not"
-    )
-    return f"enough for {said}"
+    said = f"{fewest:,} {'child' if fewest == 1 else 'children'}"
+    return f"enough for {said}" + ("" if fewest == most else f" if each races to the end, {most:,} if none does")
 
 
 def halting(minutes: float | None, folder: Path) -> Callable[[], str | None]:

@@ -150,12 +150,14 @@ def breed(
     files = DayCareFiles(day_care, day_care_task, fitness_suite, decoder_options)
     files.check(task)
     chain = {(True, True): "both", (True, False): "with", (False, True): "without"}.get((test_cot, test_no_cot))
-    search = {"breed.chain": chain, "breed.operators": "in_turn" if debug else None}
+    walk = "in_turn" if debug else None  # over what --as-paper says of the operators
+    search = (AS_PAPER_OPTIONS if as_paper else {}) | {
+        name: value for name, value in (("breed.chain", chain), ("breed.operators", walk)) if value
+    }
     breed_command(
         given, files=files, verbose=verbose, task=task, limit=limit, repeat=repeat, scorer=scorer,
         constrain=constrain or None, wording=wording, minutes=minutes, search_calls=search_calls,
-        wandb=wandb_project if use_wandb else None, **(AS_PAPER_OPTIONS if as_paper else {}),
-        **{name: value for name, value in search.items() if value},
+        wandb=wandb_project if use_wandb else None, **search,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ The file is YAML:
     rules:                       # the first rule that matches answers
       - user: "capital of (\\w+)" # regular expression, searched in the last user message (case ignored)
         system: "geograph"       # optional: one for the system message
+        prefix: "step by step"   # optional: one for the given beginning of the answer
         answer: "\\1 City"        # may quote groups of `user`; a list gives one answer for each repeat
     default: "I do not know."    # no rule, no default: the call is refused
     latency: 0.0                 # seconds
@@ -27,18 +28,19 @@ from promptmill.model.constraint import Constraint, met, wanted
 from promptmill.prompt import Message
 from promptmill.settings import Strict, checked, load_yaml, read_text
 
-Script = Callable[[Request], str | Sequence[str]]
+Answers = Callable[[Request], str | Sequence[str]]
+"""What is said to a request: a text, or `n` texts; may raise CallError."""
 
 
 class ScriptedBackend:
-    """Answers with what `script(request)` returns: a text, or `n` texts. `script` may raise CallError.
+    """Answers with what `script(request)` returns.
 
     fingerprint: must change with the script; the default is good only as long as the script does not change.
     """
 
     continues = True
 
-    def __init__(self, script: Script, *, name: str = "scripted", fingerprint: str = "scripted", latency: float = 0.0,
+    def __init__(self, script: Answers, *, name: str = "scripted", fingerprint: str = "scripted", latency: float = 0.0,
                  concurrency: int = 64):  # fmt: skip
         self.script, self.name, self.fingerprint, self.latency = script, name, fingerprint, latency
         self.server, self.concurrency = f"scripted:{fingerprint}", concurrency
@@ -81,13 +83,14 @@ class Rule(Strict):
     answer: str | list[str]
     user: str = ""
     system: str = ""
+    prefix: str = ""
 
     def apply(self, request: Request) -> str | None:
         user = next((text for role, text in reversed(request.messages) if role == "user"), "")
         system = next((text for role, text in request.messages if role == "system"), "")
         flags = re.IGNORECASE | re.DOTALL
         found = re.search(self.user, user, flags)
-        if not found or not re.search(self.system, system, flags):
+        if not found or not re.search(self.system, system, flags) or not re.search(self.prefix, request.prefix, flags):
             return None
         answer = self.answer if isinstance(self.answer, str) else self.answer[request.repeat % len(self.answer)]
         return found.expand(answer) if "\\" in answer else answer
@@ -112,7 +115,7 @@ def load_scripted(path: Path) -> ScriptedBackend:
     """Read a rules file. InputError for one that cannot be read."""
     raw = read_text(path)
     rules = checked(Rules, load_yaml(raw, str(path)), str(path))
-    for pattern in [pattern for rule in rules.rules for pattern in (rule.user, rule.system)]:
+    for pattern in [pattern for rule in rules.rules for pattern in (rule.user, rule.system, rule.prefix)]:
         try:
             re.compile(pattern)
         except re.error as error:

@@ -12,9 +12,9 @@ from promptmill.crafts.breed.config import BreedConfig
 # Successes and failures that each operator starts with: what is known of them before anything is tried. Reflection is
 # the strongest where there are failures to be shown.
 PRIORS: dict[str, tuple[float, float]] = {
-    "reflect": (3.0, 4.0), "mutate": (1.0, 4.0), "hyper_first": (1.0, 6.0), "hyper_zero": (1.0, 6.0),
-    "zero_order": (1.0, 6.0), "lamarckian": (1.0, 5.0), "eda_ranked": (1.0, 6.0), "lineage": (1.0, 6.0),
-    "merge": (1.0, 4.0), "add_demos": (1.0, 3.0),
+    "reflect": (3.0, 4.0), "mutate": (1.0, 4.0), "first_order": (1.0, 8.0), "zero_order": (1.0, 6.0),
+    "hyper_first": (1.0, 6.0), "hyper_zero": (1.0, 6.0), "lamarckian": (1.0, 5.0), "eda": (0.5, 10.0),
+    "eda_ranked": (1.0, 6.0), "lineage": (1.0, 6.0), "merge": (1.0, 4.0), "add_demos": (1.0, 3.0),
 }  # fmt: skip
 
 

@@ -44,7 +44,8 @@ async def _first_population(breeder: Breeder) -> list[Unit]:
     """The seed prompt and mutants of it; each has its own mutation prompt (section 3.1)."""
     seed = breeder.units[0]
     seed.genome = replace(seed.genome, mutation_prompt=breeder.rng.choice(breeder.wording.all_mutation_prompts))
-    made = await _children(breeder, [seed] * (breeder.config.population - 1), [seed], 0)
+    # The paper's first task prompts come from the description alone; where the writer has too few, mutants of the seed.
+    made = await _children(breeder, [seed] * (breeder.config.population - 1), [seed], 0, first="zero_order")
     return [seed, *(child for child in made if child is not None)]
 
 
@@ -86,23 +87,28 @@ def _share(breeder: Breeder, population: Sequence[Unit], batch: Sequence[str]) -
 
 
 async def _children(
-    breeder: Breeder, parents: Sequence[Unit], population: Sequence[Unit], born: int
+    breeder: Breeder, parents: Sequence[Unit], population: Sequence[Unit], born: int, first: str | None = None
 ) -> list[Unit | None]:
-    """A mutant of each parent, by an operator drawn evenly; asked for again where the writer brings none."""
+    """A mutant of each parent, by an operator drawn evenly (or at first by a named one); asked for again where the
+    writer brings none."""
     children: list[Unit | None] = [None] * len(parents)
     elites = [breeder.units[row["elite"]["id"]].prompt for row in breeder.history]
-    for _ in range(breeder.config.attempts):
+    for attempt in range(breeder.config.attempts):
+        only = first if attempt == 0 else None
         missing = [at for at, child in enumerate(children) if child is None]
-        plans = [_plan(breeder, parents[at], population, elites, len(breeder.units) + at) for at in missing]
+        plans = [_plan(breeder, parents[at], population, elites, len(breeder.units) + at, only) for at in missing]
         for at, birth in zip(missing, await breeder.children(plans, born), strict=True):
             children[at] = birth.unit
     return children
 
 
-def _plan(breeder: Breeder, parent: Unit, population: Sequence[Unit], elites: Sequence[Prompt], turn: int) -> Plan:
+def _plan(
+    breeder: Breeder, parent: Unit, population: Sequence[Unit], elites: Sequence[Prompt], turn: int, only: str | None
+) -> Plan:
     """An operator that has what it needs: there is no lineage before there are elites, nor EDA of one."""
     scene = breeder.scene(parent, population, elites)
     names = [name for name in PAPER if name in breeder.operators and not _lacks(name, scene)]
+    names = [only] if only in names else names
     in_turn = breeder.config.operators == "in_turn"
     return Plan(names[turn % len(names)] if in_turn else breeder.rng.choice(names), parent, scene,
                 _fifth_class(breeder, scene))  # fmt: skip

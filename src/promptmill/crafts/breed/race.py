@@ -84,13 +84,15 @@ def _note(race: Race) -> None:
 async def _reason_to_end(race: Race) -> str | None:
     """Why the search ends before its calls are spent, in words; None where it goes on."""
     config, breeder = race.breeder.config, race.breeder
+    if halted := breeder.halt():
+        return halted
     if race.idle == IDLE:
         return f"no call was answered in {IDLE} rounds"
     if config.plateau and race.lost >= config.plateau:
         return f"plateau: {race.lost} children in a row did not win"
     if await _reached(race):
         return f"target: {config.target:.3f} reached on {len(race.sample)} train examples"
-    return breeder.halt()
+    return None
 
 
 async def _reached(race: Race) -> bool:
@@ -172,6 +174,7 @@ def lacking(race: Race, scene: Scene, parent: Unit) -> set[str]:
     config = race.breeder.config
     others = [member for member in scene.population if member.instruction != scene.parent.instruction]
     lacks = {
+        "first_order": not parent.genome.mutation_prompt,  # without one of its own it would be `mutate`
         "reflect": not scene.failures, "lamarckian": not scene.workings, "merge": not others,
         "eda": not others, "eda_ranked": not others, "lineage": len(set(scene.elites)) < 2,
         "add_demos": not config.demos or not scene.workings,
