@@ -32,6 +32,7 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/harness.py
 	$(BIN)/python benchmarks/local.py
+	$(BIN)/python benchmarks/search.py --parts b c
 
 # Trains the embedded models anew from their seeds, about two hours on one core, and measures them. The weights are in the
 # repository already.

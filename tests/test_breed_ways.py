@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from promptmill.crafts.breed.config import BreedConfig
 from promptmill.crafts.breed.events import Born, Ended, Event, Progress, Raced, Round
 from promptmill.crafts.breed.forecast import most_calls, proof_calls, proposals_bought
 from promptmill.crafts.breed.race import pareto_front
+from promptmill.crafts.breed.report import report
 from promptmill.crafts.breed.unit import Unit, Way
 from promptmill.measure.answer import Ask
 from promptmill.model.chat import Request
@@ -40,18 +42,17 @@ def test_a_chain_that_serves_better_is_found_and_kept():
     result = pm.breed(task(), Model(ScriptedBackend(reasoner)), chain="both", calls=200)
     assert result["best_prompt"]["prefix"] == OPENER
     assert result["lineage"][-1]["chain"] is True
+    assert result["seed_prompt"] == SEED.to_dict(), "the gain is held against the prompt as it was given"
+    assert result["test"]["seed"] < 0.5 < result["test"]["best"]
 
 
-def test_without_a_chain_the_opener_is_never_sent():
-    seen: set[str] = set()
-
-    def watching(request: Request) -> str:
-        seen.add(request.prefix)
-        return reasoner(request)
-
+def test_without_a_chain_no_prompt_of_the_search_has_the_opener_and_the_seed_is_proved_as_given():
     opened = replace(SEED, prefix=OPENER)
-    pm.breed(task(), Model(ScriptedBackend(watching)), prompt=opened, chain="without", calls=100)
-    assert seen == {""}
+    result = pm.breed(task(), Model(ScriptedBackend(reasoner)), prompt=opened, chain="without", calls=100)
+    assert result["best_prompt"] == opened.to_dict()
+    assert {row["chain"] for row in result["lineage"]} == {None}
+    assert result["test"]["seed"] == 1.0
+    assert all(point["fitness"] < 1.0 for point in result["tried"]["points"] if point["id"])
 
 
 def test_both_ways_cost_twice_the_calls_of_one():
@@ -173,23 +174,17 @@ def test_a_reason_to_halt_ends_the_search_and_the_proof_follows(search: str):
 
 
 def test_an_interruption_leaves_the_best_so_far_unproved():
-    import asyncio
-
     b = breeder(scripted(), strategy="race", calls=2000)
 
     async def go():
         async with b.model:
             work = asyncio.ensure_future(b.run())
-            while len(b.history) < 2 and not work.done():
-                await asyncio.sleep(0)
-            work.cancel()
+            b.on = [lambda event: work.cancel() if isinstance(event, Round) and len(b.history) == 2 else None]
             return await work
 
     found = run_blocking(go())
     assert found.stopped == "stopped by hand"
     assert found.best is b.rank()[0]
-    from promptmill.crafts.breed.report import report
-
     told = report(b, found)
     assert told["verdict"].startswith("not proved: stopped by hand")
     assert told["best_prompt"]["system"] == found.best.prompt.system

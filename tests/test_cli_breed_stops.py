@@ -42,7 +42,7 @@ def test_a_time_limit_ends_the_search_and_the_proof_follows(cli, words):
     assert found("r") == found("unbroken")
 
 
-def test_a_file_named_stop_ends_the_search_and_without_it_the_search_goes_on(cli, words, tmp_path: Path):
+def test_a_file_named_stop_ends_the_search_and_without_it_the_search_goes_on(cli, tmp_path: Path):
     write_words(tmp_path, latency=0.01)
     stop = tmp_path / "r" / "stop"
 

@@ -174,10 +174,10 @@ def bred(before: str, after: str) -> Callable[[Path], None]:
 
 TOLD = "good/task_description.json"
 ERRORS = [
-    (removed("mutation_prompts.json"), "there is no file {}/mutation_prompts.json; a day care needs it"),
-    (removed("thinking_styles.json"), "there is no file {}/thinking_styles.json; a day care needs it"),
+    (removed("mutation_prompts.json"), "there is no file {}/mutation_prompts.json"),
+    (removed("thinking_styles.json"), "there is no file {}/thinking_styles.json"),
     (removed("good"), "{}: there is no task 'good' (tasks there: elsewhere)"),
-    (removed(TOLD), "there is no file {}/good/task_description.json; a day care needs it"),
+    (removed(TOLD), "there is no file {}/good/task_description.json"),
     (removed("suite.json"), "there is no fitness suite {}/suite.json"),
     (written("mutation_prompts.json", '{"1": "a",\n}'), "{}/mutation_prompts.json, line 2: not JSON: "),
     (written("thinking_styles.json", "[\n\n"), "{}/thinking_styles.json, line 3: not JSON: "),

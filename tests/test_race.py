@@ -88,7 +88,7 @@ def test_a_search_whose_writer_is_refused_ends():
     b = breeder(Model(ScriptedBackend(no_writer)), strategy="race", calls=500)
     b.train = b.train[:20]
     found = run(b)
-    assert b.ended == f"no call was answered in {racing.IDLE} rounds"
+    assert b.ended == f"nothing new in {racing.IDLE} rounds: the writer repeats itself, or no call is answered"
     assert len(found.units) == 1
 
 

@@ -20,6 +20,7 @@ from promptmill.cli.screen import table as plain_table
 from promptmill.cli.session import Session, limited, session
 from promptmill.crafts.breed.breeder import INTERRUPTED, Breeder, Breeding, vectors_of
 from promptmill.crafts.breed.config import AS_PAPER
+from promptmill.crafts.breed.daycare.files import read_texts
 from promptmill.crafts.breed.events import Born, Event, Progress, Raced, Round
 from promptmill.crafts.breed.forecast import forecast, proposals_bought
 from promptmill.crafts.breed.page import breed_page
@@ -105,7 +106,8 @@ def _from_task(config: BreedRunConfig, given: Given) -> Setting:
         raise InputError("say what to breed for: a task (promptmill tasks lists the built-in ones), or --day-care DIR")
     task = load_task(config.task, scorer=config.scorer)
     ask = Ask(config.sampling.sampling(config.seed), config.repeat, config.constrain)
-    wording = load_wording(config.wording)
+    lists = [read_texts(path) if path else () for path in (config.mutation_prompts, config.thinking_styles)]
+    wording = load_wording(config.wording).with_lists(*lists)
     return Setting(task, prompt_given(given, task.prompt), wording, ask, OPERATORS, ("instruction",), None, {})
 
 
@@ -190,10 +192,10 @@ def _show(work: Session, found: Breeding, result: dict[str, Any], path: Path) ->
         mark = "best" if unit is found.best else "seed" if key == 0 else ""
         mark = "seed, best" if unit is found.best and key == 0 else mark
         met.add_row(
-            mark, unit.operator, number(row.get("dev")), number(row.get("test")), plain(unit.prompt.instruction, 240)
+            mark, unit.operator, number(row.get("dev")), number(row.get("test")), plain(unit.words, 240)
         )
     if not scores:
-        met.add_row("best so far", found.best.operator, "-", "-", plain(found.best.prompt.instruction, 240))
+        met.add_row("best so far", found.best.operator, "-", "-", plain(found.best.words, 240))
     out.print(met)
     out.print()
     ended = [("ended", result["ended"])] if result["ended"] else []

@@ -73,6 +73,8 @@ class BreedRunConfig(AskConfig):
     repeat: int = Field(1, ge=1)
     constrain: bool = False
     wording: Path | None = None
+    mutation_prompts: Path | None = None
+    thinking_styles: Path | None = None
     minutes: float | None = Field(None, gt=0)
     wandb: str | None = None
     breed: BreedConfig = BreedConfig()

@@ -42,8 +42,9 @@ def day_care_of(config: BreedRunConfig, given: Given, files: DayCareFiles) -> Da
     for flag in ("prompt", "prompt_file"):
         if given[flag]:
             raise InputError(f"--{flag.replace('_', '-')}: a day care begins from its task's description")
-    if config.scorer or config.wording:
-        raise InputError(f"--{'scorer' if config.scorer else 'wording'}: a day care's own files say that")
+    own = ("scorer", "wording", "mutation_prompts", "thinking_styles")
+    if said := next((flag for flag in own if getattr(config, flag)), None):
+        raise InputError(f"--{said.replace('_', '-')}: a day care's own files say that")
     sampling = ("temperature", "top_p", "max_tokens", "stop")
     if said := next((flag for flag in sampling if given[flag] not in (None, [])), None):
         raise InputError(f"--{said.replace('_', '-')}: a day care's decoder strings say that; give --decoder-options")

@@ -100,6 +100,12 @@ def breed(
     scorer: Scorer = None,
     constrain: Constrain = False,
     wording: Annotated[str | None, typer.Option("--wording", help="your copy of the requests to the writer")] = None,
+    mutation_prompts: Annotated[
+        Path | None, typer.Option("--mutation-prompts", help='JSON of {"1": "text", …}, over those of the wording')
+    ] = None,
+    thinking_styles: Annotated[
+        Path | None, typer.Option("--thinking-styles", help="JSON of the same form, over those of the wording")
+    ] = None,
     search_calls: Annotated[
         int | None,
         typer.Option(
@@ -156,7 +162,8 @@ def breed(
     }
     breed_command(
         given, files=files, verbose=verbose, task=task, limit=limit, repeat=repeat, scorer=scorer,
-        constrain=constrain or None, wording=wording, minutes=minutes, search_calls=search_calls,
+        constrain=constrain or None, wording=wording, mutation_prompts=mutation_prompts,
+        thinking_styles=thinking_styles, minutes=minutes, search_calls=search_calls,
         wandb=wandb_project if use_wandb else None, **search,
     )  # fmt: skip
 

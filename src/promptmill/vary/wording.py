@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import field_validator
 
@@ -116,6 +117,15 @@ class Wording(Strict, frozen=True):
     @cached_property
     def all_mutation_prompts(self) -> tuple[str, ...]:
         return tuple(text for group in self.mutation_prompts.values() for text in group)
+
+    def with_lists(self, mutation_prompts: Sequence[str] = (), thinking_styles: Sequence[str] = ()) -> Wording:
+        """This wording with other mutation prompts and thinking styles, where any are given."""
+        lists: dict[str, Any] = {}
+        if mutation_prompts:
+            lists["mutation_prompts"] = {"given": list(mutation_prompts)}
+        if thinking_styles:
+            lists["thinking_styles"] = list(thinking_styles)
+        return self.model_copy(update=lists)
 
     @property
     def digest(self) -> str:

@@ -20,27 +20,34 @@ PRIORS: dict[str, tuple[float, float]] = {
 
 @dataclass
 class Bandit:
-    """tried, better: children of each operator, and those that won. draws: how often one was drawn."""
+    """tried, better: children of each operator, and those that won. last: place of the one drawn last, where they are
+    drawn in turn."""
 
     how: str
-    draws: int = 0
+    last: int = -1
     tried: dict[str, int] = field(default_factory=dict)
     better: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def start(cls, config: BreedConfig) -> Bandit:
-        return cls(config.operators, 0, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
+        return cls(config.operators, -1, dict.fromkeys(PRIORS, 0), dict.fromkeys(PRIORS, 0))
 
     def draw(self, rng: random.Random, without: Set[str] = frozenset()) -> str:
         """An operator, not one of `without`."""
         names = [name for name in PRIORS if name not in without]
-        self.draws += 1
         if self.how == "in_turn":
-            return names[(self.draws - 1) % len(names)]
+            return self._next(without)
         if self.how == "uniform":
             return rng.choice(names)
         drawn = {name: rng.betavariate(*self._posterior(name)) for name in names}
         return max(names, key=lambda name: drawn[name])
+
+    def _next(self, without: Set[str]) -> str:
+        """The one after the last in their order that can be had."""
+        order = list(PRIORS)
+        turns = [(self.last + 1 + step) % len(order) for step in range(len(order))]
+        self.last = next(at for at in turns if order[at] not in without)
+        return order[self.last]
 
     def _posterior(self, name: str) -> tuple[float, float]:
         good, bad = PRIORS[name]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.breed.events import Born
-from promptmill.crafts.breed.unit import CHAINS, Unit, ways_of
+from promptmill.crafts.breed.unit import CHAINS, Unit, Way, ways_of
 from promptmill.model.chat import Completion, Failure, Request
 from promptmill.model.gate import together
 from promptmill.model.script import Filled, Script, fill
+from promptmill.prompt import Prompt
 from promptmill.vary.scene import Answered, Child, Genome, Scene, Steps
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class Births:
         """The unit of the seed prompt."""
         self._is_known(genome)
         return self._unit(0, genome, "seed")
+
+    def set_apart(self, given: Prompt) -> None:
+        """Where the seed was tried in another way than it was given (a chain, a second turn): that is a unit of its
+        own, for the gain is held against what was given."""
+        seed, rank = self.breeder.units[0], self.breeder.rank()
+        if seed.prompt == given:
+            return
+        tried = replace(seed, id=len(self.breeder.units), operator="chain", parent=0)
+        tried.chain = seed.chain
+        self.breeder.units.append(tried)
+        seed.ways, seed.chain = {None: Way(given)}, None
+        ranked = [tried if unit is seed else unit for unit in rank]
+        self.breeder.rank = lambda: ranked
 
     async def of(self, plans: Sequence[Plan], born: int) -> list[Birth]:
         """What became of each plan.
@@ -112,7 +126,7 @@ class Births:
                           born=born, shown=made.shown, used=made.used)  # fmt: skip
         unit.chosen_on = set(made.used)
         self.breeder.units.append(unit)
-        self.breeder.tell(Born(unit.id, plan.parent.id, plan.operator, made.drawn, unit.prompt.instruction))
+        self.breeder.tell(Born(unit.id, plan.parent.id, plan.operator, made.drawn, unit.words))
         return unit
 
     def _unit(self, id: int, genome: Genome, operator: str, **more: Any) -> Unit:

@@ -78,7 +78,7 @@ class Breeder:
     asked: calls of the search, task and writer together, counted by what it asks for and not by what was paid, so that
     a search goes the same way with a full cache. answered: task calls that brought a score. rank: the units by worth,
     best first, as the search sees them. credit: what the search has noted of each operator. stopped: why the budget
-    ended it; ended: why the search itself did.
+    ended it; ended: why the search itself did; halted_by: that it was told to, which another session is not.
     """
 
     task: Task
@@ -107,9 +107,11 @@ class Breeder:
     answered: int = 0
     stopped: str | None = None
     ended: str | None = None
+    halted_by: str | None = None
     done: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.given = self.seed_prompt
         if self.config.prompts == 2 and not self.seed_prompt.then:
             self.seed_prompt = replace(self.seed_prompt, then=self.wording.decide)
         if self.config.prompts == 2 and "then" not in self.parts:
@@ -131,15 +133,16 @@ class Breeder:
         try:
             await self.search()
         except asyncio.CancelledError:  # what is known is worth a report; whoever interrupted gets no proof
-            return self._unproved(INTERRUPTED)
+            return self._unproved(Spend())
         before = self.model.ledger.total
         met, best = {}, self.units[0]
+        self.births.set_apart(self.given)
         try:
             met = await meet_on_dev(self)
             best = choose(self, met)
             test, said = await prove(self, best)
         except asyncio.CancelledError:
-            return self._unproved(INTERRUPTED)
+            return self._unproved(self.model.ledger.total.less(before))
         proof = self.model.ledger.total.less(before)
         return Breeding(self.units, met, best, test, said, self.history, proof, self.stopped)
 
@@ -155,9 +158,9 @@ class Breeder:
             self.stopped = str(error)
         self.tell(Ended(self.stopped or self.ended or ""))
 
-    def _unproved(self, why: str) -> Breeding:
+    def _unproved(self, proof: Spend) -> Breeding:
         best = (self.rank() or self.units)[0]
-        return Breeding(self.units, {}, best, {}, {}, self.history, Spend(), why)
+        return Breeding(self.units, {}, best, {}, {}, self.history, proof, INTERRUPTED)
 
     @property
     def writing(self) -> Sampling:
@@ -166,6 +169,11 @@ class Breeder:
         return self.writer_sampling or Sampling(self.config.writer_temperature, max_tokens=most)
 
     # For the searches.
+
+    def halted(self) -> bool:
+        """Whether somebody wants the search to end; `ended` then tells why."""
+        self.ended = self.halted_by = self.halt()
+        return self.ended is not None
 
     def tell(self, event: Event) -> None:
         for listener in self.on:
@@ -231,7 +239,7 @@ class Breeder:
         elite, scorer = self.rank()[0], self.task.scorer
         fitness = elite.fair_fitness(scorer) if on is None else elite.fitness(scorer, on)
         full = {"calls": self.asked, **row,
-                "elite": {"id": elite.id, "fitness": fitness, "instruction": elite.prompt.instruction}}  # fmt: skip
+                "elite": {"id": elite.id, "fitness": fitness, "instruction": elite.words}}  # fmt: skip
         self.history.append(full)
         self.tell(Round(full))
 

@@ -59,8 +59,8 @@ def _finalists(found: Breeding) -> list[dict[str, Any]]:
     rows = []
     for key, evaluation in found.finalists.items():
         unit, test = found.units[key], found.test.get(key)
-        rows.append({"id": key, "operator": unit.operator, "dev": evaluation.score,
-                     "test": test.score if test else None, "instruction": unit.prompt.instruction})  # fmt: skip
+        rows.append({"id": key, "operator": unit.operator, "dev": evaluation.score, "tokens": round(unit.tokens),
+                     "test": test.score if test else None, "instruction": unit.words})  # fmt: skip
     return sorted(rows, key=lambda row: -(row["dev"] or 0.0))
 
 

@@ -107,9 +107,9 @@ def _finalists(report: Report) -> list[Block]:
     if len(met) < 2:
         return []
     best = (report.get("lineage") or [{}])[-1].get("id")
-    rows = [[row["operator"], row["dev"], row["test"], row["instruction"]] for row in met]
+    rows = [[row["operator"], row["dev"], row["test"], row.get("tokens"), row["instruction"]] for row in met]
     strong = [at for at, row in enumerate(met) if row["id"] == best]
-    return [Table(["found by", "dev", "test", "instruction"], rows, strong, title="Finalists",
+    return [Table(["found by", "dev", "test", "tokens", "instruction"], rows, strong, title="Finalists",
                   note="The best on dev is proved on test; the others were not asked there.")]  # fmt: skip
 
 
@@ -143,6 +143,8 @@ def _lineage(report: Report) -> list[Block]:
         if row.get("seen") is not None:
             values.append(("examples", row["seen"]))
         label = "seed prompt" if row["operator"] == "seed" else row["operator"]
+        if row.get("chain") is not None:
+            values.append(("worked chain", "with" if row["chain"] else "without"))
         root = Step(label, row["instruction"], values, strong=last, children=[root] if root else [])
     assert root is not None
     return [Tree(root, title="How the best prompt came about",

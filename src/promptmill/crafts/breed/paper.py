@@ -32,8 +32,7 @@ async def evolve(breeder: Breeder) -> str | None:
     for generation in range(1, breeder.config.generations + 1):
         if not affords(breeder, generation_calls(breeder) + proof_calls(breeder)):
             return f"the budget leaves room for the proof only, after {generation - 1} generations"
-        breeder.ended = breeder.halt()
-        if breeder.ended:
+        if breeder.halted():
             return None
         population = await _next_population(breeder, population, batch, generation)
         batch = await _measure(breeder, population, generation)

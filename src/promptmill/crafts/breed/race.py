@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TRUSTED = 3
 """So many times the usual sample must be as good as the target before the search ends there."""
-IDLE = 5
-"""The search ends after so many rounds in which no call was answered."""
+IDLE = 10
+"""The search ends after so many rounds in which nothing was learnt: no new child, or none that got an answer."""
 POOL = 4
 """Units that are kept beside the incumbent, for merging and as parents."""
 
@@ -36,7 +36,7 @@ class Race:
     """The state of a search by challenge.
 
     sample: ids of the examples that the incumbent is known by. pool: other units that have something to give, for
-    merging. lost: children in a row that did not win. idle: rounds in a row in which no call was answered.
+    merging. lost: children in a row that did not win. idle: rounds in a row in which nothing was learnt.
     """
 
     breeder: Breeder
@@ -84,10 +84,10 @@ def _note(race: Race) -> None:
 async def _reason_to_end(race: Race) -> str | None:
     """Why the search ends before its calls are spent, in words; None where it goes on."""
     config, breeder = race.breeder.config, race.breeder
-    if halted := breeder.halt():
-        return halted
+    if breeder.halted():
+        return breeder.ended
     if race.idle == IDLE:
-        return f"no call was answered in {IDLE} rounds"
+        return f"nothing new in {IDLE} rounds: the writer repeats itself, or no call is answered"
     if config.plateau and race.lost >= config.plateau:
         return f"plateau: {race.lost} children in a row did not win"
     if await _reached(race):

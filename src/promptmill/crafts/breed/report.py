@@ -62,6 +62,7 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
         "test": _test(found, compared),
         "stopped": found.stopped,
         "ended": breeder.ended,
+        "halted": breeder.halted_by is not None,
         "asked": breeder.asked,
         "credit": dict(breeder.credit()),
         "operators": operators(breeder),
@@ -74,12 +75,13 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
 
 
 def sunk(before: dict[str, Any] | None, budget: Budget) -> Spend:
-    """What an earlier session that was stopped by another budget has spent on its proof (see `Breeder`)."""
-    if not before or not before.get("stopped"):
+    """What earlier sessions spent on a proof, if stopped by another budget or told to end (see `Breeder`)."""
+    if not before or not (before.get("stopped") or before.get("halted")):
         return Spend()
     books = before["budget"]
     gone = Spend(**books["sunk"])
-    return gone if books["limits"] == asdict(budget) else gone.plus(Spend(**books["proof"]))
+    same = books["limits"] == asdict(budget) and not before.get("halted")
+    return gone if same else gone.plus(Spend(**books["proof"]))
 
 
 def _in_turns(breeder: Breeder, prompt: Prompt) -> Prompt:
@@ -135,7 +137,7 @@ def operators(breeder: Breeder) -> dict[str, dict[str, int]]:
 def _brief(unit: Unit, breeder: Breeder) -> dict[str, Any]:
     return {"id": unit.id, "operator": unit.operator, "drawn": unit.drawn, "born": unit.born,
             "fitness": unit.fair_fitness(breeder.task.scorer), "chain": unit.chain, "seen": len(unit.seen),
-            "instruction": unit.prompt.instruction}  # fmt: skip
+            "instruction": unit.words}  # fmt: skip
 
 
 def evaluations(found: Breeding) -> list[tuple[str, Unit, Evaluation]]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from promptmill.measure.evaluate import Stats
-from promptmill.prompt import Prompt
+from promptmill.prompt import HOLE, Prompt
 from promptmill.score.scorer import Scorer, corpus_score
-from promptmill.vary.scene import Genome, Member
+from promptmill.vary.scene import LABEL_WORDS, Genome, Member
 from promptmill.vary.wording import Wording
 
 CHAINS: Mapping[str, tuple[bool | None, ...]] = {
@@ -78,6 +78,13 @@ class Unit:
     @property
     def said(self) -> dict[str, str]:
         return self.ways[self.chain].said
+
+    @property
+    def words(self) -> str:
+        """What its prompt says, for people: all parts but a user turn that merely shows the fields."""
+        prompt = self.prompt
+        user = "" if prompt.system and len(HOLE.sub("", prompt.user).split()) <= LABEL_WORDS else prompt.user
+        return "\n".join(filter(None, (prompt.system, user, prompt.prefix, prompt.then)))
 
     @property
     def tokens(self) -> float:

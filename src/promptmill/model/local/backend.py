@@ -28,6 +28,7 @@ from promptmill.model.local import load
 from promptmill.model.local.batcher import Batcher
 from promptmill.model.local.chat import ChatTokenizer
 from promptmill.model.local.choosing import choose, log_shares, seed_of
+from promptmill.model.local.loaded import Loaded
 from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Result, Shape, Token, Work
 from promptmill.prompt import Message
 
@@ -169,6 +170,13 @@ class LocalBackend:
 
     def text_of(self, token: int) -> str:
         return str(self.chat.tokenizer.decode([token]))
+
+    def loaded(self) -> Loaded:
+        """The model itself, for crafts that look inside it; loaded where it is not yet. Not while calls are under way:
+        it is used by one thread at a time. ModelError for what cannot be loaded."""
+        self._load()
+        assert self._engine is not None
+        return Loaded(self._engine.model, self.chat, frozenset(self._eos), self._limit, self.name, self.fingerprint)
 
     # How it works
 

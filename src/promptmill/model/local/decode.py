@@ -152,13 +152,13 @@ class Sampler:
         if self.plain:
             index = torch.tensor(self.plain, device=self.device)
             probs = self._probs(logits_B_V, index)
-            picked_B[index] = _invert(probs, self._numbers(self.plain))
+            picked_B[index] = invert(probs, self._numbers(self.plain))
         if self.nucleus:
             index = torch.tensor(self.nucleus, device=self.device)
             probs, order = self._probs(logits_B_V, index).sort(dim=-1, descending=True, stable=True)
             before = probs.cumsum(-1) - probs
             probs = probs.masked_fill(before >= self.top_p_B_1[index], 0.0)
-            at = _invert(probs, self._numbers(self.nucleus))
+            at = invert(probs, self._numbers(self.nucleus))
             picked_B[index] = order.gather(-1, at[:, None])[:, 0]
         return picked_B
 
@@ -171,7 +171,7 @@ class Sampler:
         return torch.tensor(numbers, device=self.device, dtype=torch.float64)[:, None]
 
 
-def _invert(probs_B_V: Tensor, numbers_B_1: Tensor) -> Tensor:
+def invert(probs_B_V: Tensor, numbers_B_1: Tensor) -> Tensor:
     """The first token at which the cumulated probability exceeds the number, (B,); probs need not sum to one."""
     cumulated = probs_B_V.double().cumsum(-1)
     total = cumulated[:, -1:].contiguous()

@@ -65,7 +65,7 @@ def read_description(folder: Path, task: str, override: str | None, seed: int | 
 def _decoders(found: Mapping[str, Any], override: str | None, path: Path) -> tuple[Decoder, Decoder]:
     """The writer's and the task model's."""
     if override is not None:
-        both = read_decoder(override, "the decoder that overrides the task's")
+        both = read_decoder(override, "--decoder-options")
         return both, both
     read = {key: read_decoder(found[key], f"{path}: {key}") for key in TEXTS[:2] if found.get(key) is not None}
     writer = read.get("decoder_options")

@@ -13,7 +13,7 @@ from promptmill.settings import read_text
 def read_json(path: Path) -> Any:
     """What a JSON file holds. InputError for a missing or broken one, naming the line."""
     if not path.is_file():
-        raise InputError(f"there is no file {path}; a day care needs it")
+        raise InputError(f"there is no file {path}")
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:

@@ -71,9 +71,7 @@ def read_day_care(
     prompt = Prompt(told.fixed_system or "", told.text)
     scorer = scorer_of(told, examples.choices)
     made = Task(task, told.text, form.as_prompt(prompt), scorer, examples.choices, *examples.splits)
-    wording = load_wording().model_copy(
-        update={"mutation_prompts": {"day care": list(mutations)}, "thinking_styles": list(styles)}
-    )
+    wording = load_wording().with_lists(mutations, styles)
     fixed, sampling = told.fixed_system is not None, told.writer.sampling
     operators = folder_operators(file.mutations, sampling, fixed) if file else None
     warnings = (*told.warnings, *examples.warnings, *(file.warnings if file else ()),

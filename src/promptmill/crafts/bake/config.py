@@ -1,0 +1,46 @@
+"""The settings of a bake's sampling, with what the original used beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from promptmill.settings import Strict
+
+
+class BakeSampleConfig(Strict, frozen=True):
+    """How trajectories are drawn from the prompted model. All that shapes the distribution stands here: the defaults in
+    a model's generation_config play no part."""
+
+    sequences: int = Field(8, ge=1, description="answers drawn for each question")
+    min_new_tokens: int = Field(1, ge=1, description="new tokens before an answer may end")
+    max_new_tokens: int = Field(128, ge=1, description="new tokens of an answer at most")
+    temperature: float = Field(1.0, ge=0, description="sampling temperature")
+    top_p: float = Field(1.0, gt=0, le=1, description="draw from the most probable tokens of this sum; 1: from all")
+    top_k: int = Field(0, ge=0, description="draw from so many most probable tokens; 0: from all")
+    unprompted: str = Field(
+        "none", description="what stands in the prompt's place: none (no system turn), empty, or another prompt's text"
+    )
+    teacher: Literal["topk", "hidden", "online"] = Field(
+        "topk",
+        description="scores kept: the k best log-probabilities, the last hidden state (exact), none (computed anew)",
+    )
+    k: int = Field(128, ge=1, description="log-probabilities kept for each token (teacher=topk)")
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the questions that is held out for validation")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> BakeSampleConfig:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}")
+        if self.temperature == 0 and self.sequences > 1:
+            raise ValueError(f"at temperature 0 all {self.sequences} sequences are alike; set sequences=1, or raise it")
+        return self
+
+
+AS_ORIGINAL: dict[str, Any] = {
+    "sequences": 25, "max_new_tokens": 300, "temperature": 2.0, "top_p": 0.9, "top_k": 50,
+    "unprompted": "empty", "teacher": "online",
+}  # fmt: skip
+"""What the original's defaults came to. Its top_p and top_k were never named: they are those of Llama 3's
+generation_config and of transformers. Its least length counted the prompt, and so did nothing."""

@@ -1,0 +1,112 @@
+"""What stands before an answer, with the prompt and without it, as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from promptmill.crafts.bake.config import BakeSampleConfig
+from promptmill.crafts.bake.questions import Question
+from promptmill.errors import InputError
+from promptmill.model.backend import Backend
+from promptmill.model.chat import CallError
+from promptmill.model.local import LocalBackend
+from promptmill.model.local.loaded import Loaded
+from promptmill.prompt import Message, Prompt
+
+PLAIN = Prompt()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """prompted: tokens before the answer with the prompt. bare: without it."""
+
+    prompted: tuple[int, ...]
+    bare: tuple[int, ...]
+
+
+def bakeable(backend: Backend) -> LocalBackend:
+    """The backend of a model whose weights are at hand. InputError for one on a server or out of a script."""
+    if not isinstance(backend, LocalBackend):
+        raise InputError(
+            f"{backend.name} cannot be baked: its weights are not here; "
+            "give --model a model folder, a Hugging Face name or embedded"
+        )
+    return backend
+
+
+def fields_of(question: str) -> Mapping[str, str]:
+    """What the holes of a baked prompt are filled with: {input} or {question}, whichever it uses."""
+    return {"input": question, "question": question}
+
+
+def check_prompt(prompt: Prompt, loaded: Loaded) -> None:
+    """InputError for a prompt that says nothing, takes two turns, or needs a role that the model does not have."""
+    if prompt.then:
+        raise InputError("a prompt with a second turn (then) cannot be baked; leave that part out")
+    if prompt == PLAIN or not (prompt.system or prompt.demos or prompt.prefix or prompt.user.strip() != "{input}"):
+        raise InputError("the prompt to bake is empty: it says nothing beside the question")
+    prompt.check(fields_of(""))
+    if prompt.system and loaded.chat.folds_system:
+        raise InputError(
+            f"the chat template of {loaded.name} has no system role; put the prompt in the user turn: "
+            "write {input} where the question goes"
+        )
+
+
+def contexts(
+    loaded: Loaded, prompt: Prompt, questions: Sequence[Question], config: BakeSampleConfig
+) -> list[Context]:
+    """The two contexts of each question, in order.
+
+    A prefix of the prompt stands in the prompted context only: what is baked is how the answer goes on after it.
+    InputError where one of them, with the longest answer, does not fit the model's context: nothing is ever cut.
+    """
+    check_prompt(prompt, loaded)
+    made = [
+        Context(
+            _encode(loaded, prompt.render(fields_of(question.text)), prompt.prefix),
+            _encode(loaded, *_bare(loaded, question.text, config.unprompted)),
+        )
+        for question in questions
+    ]
+    for question, context in zip(questions, made, strict=True):
+        _check_fits(loaded, question, max(len(context.prompted), len(context.bare)), config)
+    return made
+
+
+def _bare(loaded: Loaded, question: str, unprompted: str) -> tuple[tuple[Message, ...], str]:
+    """Messages and prefix without the prompt."""
+    if unprompted == "none":
+        return PLAIN.render(fields_of(question)), ""
+    if unprompted != "empty":
+        other = Prompt.of(unprompted, PLAIN)
+        other.check(fields_of(""))
+        if not (other.system and loaded.chat.folds_system):
+            return other.render(fields_of(question)), ""
+    elif not loaded.chat.folds_system:
+        return (("system", ""), ("user", question)), ""
+    raise InputError(
+        f"unprompted={unprompted[:40]!r} is a system turn, and the chat template of {loaded.name} has no system role; "
+        "take unprompted=none, or a text with {input} where the question goes"
+    )
+
+
+def _encode(loaded: Loaded, messages: tuple[Message, ...], prefix: str) -> tuple[int, ...]:
+    given, _ = loaded.chat.begin(prefix)
+    try:
+        ids = loaded.chat.encode_chat(messages, given)
+    except CallError as error:
+        raise InputError(f"{loaded.name}: {error.detail}") from None
+    if not ids:
+        raise InputError(f"{loaded.name}: a question without its prompt comes to no token at all; give it some text")
+    return ids
+
+
+def _check_fits(loaded: Loaded, question: Question, tokens: int, config: BakeSampleConfig) -> None:
+    if tokens + config.max_new_tokens > loaded.context:
+        raise InputError(
+            f"the prompt with the question {question.text[:40]!r} has {tokens} tokens and the answer up to "
+            f"{config.max_new_tokens}, but the context of {loaded.name} is {loaded.context}; "
+            "shorten the prompt, leave the question out, or lower max_new_tokens"
+        )
