@@ -10,11 +10,11 @@ from typing import Any
 from promptmill.crafts.breed.config import BreedConfig
 
 # Successes and failures that each operator starts with: what is known of them before anything is tried. Reflection is
-# the strongest where there are failures to be shown.
+# the strongest where there are failures to be shown; the others have to show that they bring something.
 PRIORS: dict[str, tuple[float, float]] = {
-    "reflect": (3.0, 4.0), "mutate": (1.0, 4.0), "first_order": (1.0, 8.0), "zero_order": (1.0, 6.0),
-    "hyper_first": (1.0, 6.0), "hyper_zero": (1.0, 6.0), "lamarckian": (1.0, 5.0), "eda": (0.5, 10.0),
-    "eda_ranked": (1.0, 6.0), "lineage": (1.0, 6.0), "merge": (1.0, 4.0), "add_demos": (1.0, 3.0),
+    "reflect": (6.0, 6.0), "mutate": (0.5, 4.0), "first_order": (0.5, 8.0), "zero_order": (0.5, 6.0),
+    "hyper_first": (0.5, 6.0), "hyper_zero": (0.5, 6.0), "lamarckian": (0.5, 5.0), "eda": (0.25, 10.0),
+    "eda_ranked": (0.5, 6.0), "lineage": (0.5, 6.0), "merge": (0.5, 4.0), "add_demos": (0.5, 3.0),
 }  # fmt: skip
 
 
