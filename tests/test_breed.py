@@ -105,7 +105,10 @@ def test_the_seed_is_kept_and_no_improvement_claimed_where_nothing_helps(search)
         return adding_words(request) if to_writer(request) else "1"
 
     result = pm.breed(task(), Model(ScriptedBackend(hopeless)), **search)
-    assert result["verdict"] == "no improvement: no prompt was better than the seed on dev"
+    assert result["verdict"].startswith("no improvement: no prompt was better than the seed on dev")
+    if result["closest"]:  # the interval of the prompt that came closest
+        assert result["closest"]["lo"] <= result["closest"]["gain"] == 0.0 <= result["closest"]["hi"]
+        assert "95 % interval" in result["verdict"]
     assert result["best_prompt"] == SEED.to_dict()
     assert (result["test"]["gain"], result["test"]["p"]) == (0.0, 1.0)
 

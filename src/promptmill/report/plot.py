@@ -45,9 +45,13 @@ class Ruler:
     ticks: Sequence[Tick]
 
 
+SMALLEST = 1e-300
+"""A span below this is none: its steps could not be told apart."""
+
+
 def nice_ticks(lo: float, hi: float, about: int = 5) -> list[float]:
     """Round numbers that span lo to hi: steps of 1, 2 or 5 times a power of ten."""
-    if not hi > lo:
+    if not hi - lo > SMALLEST:
         pad = abs(lo) * 0.1 or 0.5
         lo, hi = lo - pad, hi + pad
     raw = (hi - lo) / about

@@ -50,6 +50,9 @@ def _verdict(report: Report) -> list[Block]:
     tone: Tone = "good" if sentence.startswith("improved") else "bad" if "is worse" in sentence else "open"
     where = "The gain over the seed prompt on test examples that the search never saw, with its 95 % interval."
     value, lo, hi = (test.get(key) for key in ("gain", "lo", "hi"))
+    if lo is None and report.get("closest"):
+        value, lo, hi = (report["closest"][key] for key in ("gain", "lo", "hi"))
+        where = "What the best other prompt gained over the seed prompt on dev examples, with its 95 % interval."
     note = where if None not in (value, lo, hi) else ""
     return [Verdict(sentence[:1].upper() + sentence[1:], tone, value, lo, hi, note=note)]
 
@@ -157,9 +160,15 @@ def _operators(report: Report) -> list[Block]:
     keys = [key for key in ("children", "measured", "better") if any(key in row for row in table.values())]
     if not order or not keys:
         return []
+    credit: Mapping[str, Report] = report.get("credit") or {}
     rows: list[list[Cell]] = [[name, *(table[name].get(key) for key in keys)] for name in order]
     names = {"children": "children", "measured": "measured", "better": "better than their parent"}
-    return [Table(["operator", *(names[key] for key in keys)], rows, title="Operators")]
+    heads = ["operator", *(names[key] for key in keys)]
+    if any(name in credit for name in order):
+        heads.append("credit")
+        rows = [[*row, credit.get(str(row[0]), {}).get("credit")] for row in rows]
+    note = "Credit: the share of better children that the search expects of an operator by now." if credit else ""
+    return [Table(heads, rows, title="Operators", note=note)]
 
 
 def _mutation_prompts(report: Report) -> list[Block]:

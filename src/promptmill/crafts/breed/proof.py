@@ -30,9 +30,11 @@ async def prove(breeder: Breeder, best: Unit) -> tuple[dict[int, Evaluation], di
 
 
 def finalists(breeder: Breeder) -> list[Unit]:
-    """The search's best besides the seed."""
+    """The search's best besides the seed. Where it holds nothing else for good, the child that came furthest: then the
+    verdict that nothing was gained has an interval."""
     tried = [unit for unit in breeder.rank() if unit.id and unit.seen]
-    return tried[: breeder.config.finalists]
+    furthest = sorted((unit for unit in breeder.units[1:] if unit.seen), key=lambda unit: (-len(unit.seen), unit.id))
+    return tried[: breeder.config.finalists] or furthest[:1]
 
 
 def shrunk(units: Sequence[Unit], breeder: Breeder) -> list[Unit]:

@@ -23,7 +23,17 @@ def proof(breeder: Breeder, found: Breeding) -> Comparison | None:
     return compared if compared.n else None
 
 
-def verdict(found: Breeding, compared: Comparison | None) -> str:
+def closest(breeder: Breeder, found: Breeding) -> Comparison | None:
+    """Where the seed was kept: of the other prompts the one that came closest to it on dev, or beat it by nothing that
+    counts; None where there was none."""
+    if found.best.id or not found.finalists:
+        return None
+    seed = found.finalists[0].stats
+    others = [compare_paired(seed, one.stats, breeder.task.scorer) for id, one in found.finalists.items() if id]
+    return max((one for one in others if one.n), key=lambda one: one.gain, default=None)
+
+
+def verdict(found: Breeding, compared: Comparison | None, close: Comparison | None) -> str:
     """One sentence; a gain is claimed only where the test shows it."""
     if not found.test:
         return f"not proved: {found.stopped} before dev and test examples were answered"
@@ -32,10 +42,13 @@ def verdict(found: Breeding, compared: Comparison | None) -> str:
     if not found.finalists[0].stats:
         return "not proved: the seed prompt got no answer on dev"
     if found.best.id == 0:
-        return "no improvement: no prompt was better than the seed on dev"
+        said = "no improvement: no prompt was better than the seed on dev"
+        if close is None:
+            return f"{said}; no other came so far"
+        return f"{said}; the best other: {_gain(close)} on {close.n} dev examples"
     if compared is None:
         return "not proved: no test example was answered under both prompts"
-    gain = f"{compared.gain:+.3f}, 95 % interval {compared.lo:+.3f} to {compared.hi:+.3f}, p = {compared.p:.2g}"
+    gain = _gain(compared)
     if compared.verdict == "better":
         return f"improved: {gain} on {compared.n} test examples"
     if compared.verdict == "worse":
@@ -43,9 +56,13 @@ def verdict(found: Breeding, compared: Comparison | None) -> str:
     return f"no improvement shown on {compared.n} test examples: {gain}"
 
 
+def _gain(compared: Comparison) -> str:
+    return f"{compared.gain:+.3f}, 95 % interval {compared.lo:+.3f} to {compared.hi:+.3f}, p = {compared.p:.2g}"
+
+
 def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
     """report.json. best_prompt is what was best on dev, or the seed prompt where test shows that to be worse."""
-    compared = proof(breeder, found)
+    compared, close = proof(breeder, found), closest(breeder, found)
     ledger = breeder.model.ledger
     worse = compared is not None and compared.verdict == "worse"
     best = found.units[0].prompt if worse else found.best.prompt
@@ -57,8 +74,9 @@ def report(breeder: Breeder, found: Breeding) -> dict[str, Any]:
         "writer": breeder.writer.name,
         "seed_prompt": _in_turns(breeder, found.units[0].prompt).to_dict(),
         "best_prompt": _in_turns(breeder, best).to_dict(),
-        "verdict": verdict(found, compared),
+        "verdict": verdict(found, compared, close),
         "dev": _dev(breeder, found),
+        "closest": {key: getattr(close, key) for key in ("gain", "lo", "hi", "p", "n")} if close else None,
         "test": _test(found, compared),
         "stopped": found.stopped,
         "ended": breeder.ended,
