@@ -142,9 +142,10 @@ def test_no_example_of_dev_or_test_is_seen_by_the_search(search):
 
 
 @BOTH
-def test_every_prompt_alive_is_unlike_all_others_and_knows_its_parent(search):
+def test_every_unit_is_unlike_all_others_and_knows_its_parent(search):
     found = run(breeder(scripted(), **search))
-    texts = [unit.prompt.instruction.lower() for unit in found.units]
+    paper = search.get("strategy") == "paper"  # there a unit is its prompt and its mutation prompt
+    texts = [(unit.prompt.instruction.lower(), unit.genome.mutation_prompt * paper) for unit in found.units]
     assert len(set(texts)) == len(texts)
     assert [unit.id for unit in found.units] == list(range(len(found.units)))
     for unit in found.units[1:]:
@@ -184,7 +185,7 @@ def test_a_rewrite_without_the_hole_keeps_the_field_and_one_with_another_hole_is
     b = Breeder(t, model, model, prompt, BreedConfig(strategy="paper", generations=1), load_wording(), Ask(), 0,
                 t.train, t.dev, t.test)  # fmt: skip
     found = run(b)
-    assert [unit.prompt.user for unit in found.units] == ["Add: {question}", "Add them.\n\nAdd: {question}"]
+    assert {unit.prompt.user for unit in found.units} == {"Add: {question}", "Add them.\n\nAdd: {question}"}
     assert sum(b.births.rejected.values()) > 0
 
 

@@ -11,12 +11,15 @@ import pytest
 import promptmill as pm
 from promptmill.crafts.breed.breeder import Breeder
 from promptmill.crafts.breed.config import BreedConfig
+from promptmill.crafts.breed.duel import better
 from promptmill.crafts.breed.events import Born, Ended, Event, Progress, Raced, Round
 from promptmill.crafts.breed.forecast import most_calls, proof_calls, proposals_bought
+from promptmill.crafts.breed.proof import choose
 from promptmill.crafts.breed.race import pareto_front
 from promptmill.crafts.breed.report import report
 from promptmill.crafts.breed.unit import Unit, Way
 from promptmill.measure.answer import Ask
+from promptmill.measure.evaluate import Evaluation
 from promptmill.model.chat import Request
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.scripted import ScriptedBackend
@@ -209,3 +212,59 @@ def test_graded_scores_race_in_blocks_and_end_where_there_is_no_hope():
     losers = [unit for unit in b.units[1:] if unit.better is False]
     assert losers
     assert all(len(unit.seen) <= 12 for unit in losers)
+
+
+def test_a_child_is_judged_in_one_way_only_and_not_by_a_mixture_of_two():
+    """With a chain it mends three failures and ruins all else; without one it is as the incumbent is."""
+    b = breeder(Model(ScriptedBackend(lambda request: "0")), strategy="race", chain="both")
+    keys = [example.id for example in b.train[:12]]
+    wrong, right = keys[:3], keys[3:]
+    same = dict.fromkeys(wrong, (0.0,)) | dict.fromkeys(right, (1.0,))
+    other = dict.fromkeys(wrong, (1.0,)) | dict.fromkeys(right, (0.0,))
+    old, new = b.units[0], b.births._unit(1, Genome(Prompt("New.", "{question}")), "x")
+    for unit, chained in ((old, same), (new, other)):
+        unit.ways[False].seen, unit.ways[True].seen = dict(same), dict(chained)
+        unit.settle(b.task.scorer)
+    new.chain = True  # as after the failures alone
+
+    async def go() -> float:
+        async with b.model:
+            return await better(b, old, new, keys)
+
+    assert run_blocking(go()) < 0.65
+
+
+def half_right(request: Request) -> str:
+    """Right on half of the questions whatever it is told, so that no search ends early."""
+    plain = replace(request, messages=(("system", ""), request.messages[-1]))
+    return adding_words(request) if to_writer(request) else adder(plain)
+
+
+def test_no_unit_is_judged_by_its_own_demos():
+    for search in ({"strategy": "race", "operators": "in_turn"}, {"strategy": "paper"}):
+        b = breeder(Model(ScriptedBackend(half_right)), **search, demos=2, calls=900)
+        run(b)
+        shown = [unit for unit in b.units if unit.prompt.demos]
+        assert shown
+        assert all(not set(unit.used) & set(unit.seen) for unit in shown)
+        assert all(len(unit.used) == len(unit.prompt.demos) for unit in shown)
+
+
+def test_the_first_units_of_the_papers_loop_have_mutation_prompts_of_their_own():
+    b = breeder(scripted(), population=12, generations=1)
+    run(b)
+    first = [unit.genome.mutation_prompt for unit in b.units if unit.born == 0]
+    assert len(set(first)) > len(first) / 2
+
+
+def test_a_lucky_finalist_within_noise_does_not_go_before_the_one_the_search_believes_in():
+    b = breeder(scripted())
+    b.units = [known(at, "", "") for at in range(3)]
+
+    def on_dev(right: int, last: bool = False):
+        stats = {example.id: (float((59 - at if last else at) < right),) for at, example in enumerate(b.dev)}
+        return Evaluation(60, 60, 60, 0, {}, right / 60, 0.0, 1.0, stats)
+
+    assert choose(b, {0: on_dev(30), 1: on_dev(44), 2: on_dev(45, last=True)}).id == 1
+    assert choose(b, {0: on_dev(30), 1: on_dev(34), 2: on_dev(55)}).id == 2
+    assert choose(b, {0: on_dev(30), 1: on_dev(30), 2: on_dev(29)}).id == 0

@@ -211,3 +211,18 @@ def test_a_list_of_contexts_is_filled_up_to_its_length():
     assert (
         len(shuffle_contexts(full, (replace(other, output="5"),), random.Random(0), most=2, chance=0).prompt.demos) == 2
     )
+
+
+def test_a_long_gold_or_a_whole_field_copied_is_a_copy():
+    gold = "the quick brown fox jumps over the lazy dog at noon"
+    fields = (("text", "Anna ran home."), ("question", "What is the capital of France?"))
+    scene = replace(SCENE, failures=(replace(WRONG, fields=fields, shown="x", gold=gold),))
+    assert drive("reflect", f"Say {gold}.", scene=scene)[1] is None
+    assert drive("reflect", "Answer questions such as: What is the capital of France?", scene=scene)[1] is None
+
+
+def test_braces_in_a_prompt_that_is_no_template_are_text():
+    genome = Genome(Prompt("", "Mark the {evidence}."), part="user", literal=True)
+    _, made = drive("mutate", "Mark every word.", scene=replace(SCENE, parent=Member(genome)))
+    assert made is not None
+    assert made.genome.prompt.user == "Mark every word."

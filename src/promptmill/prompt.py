@@ -118,6 +118,10 @@ class Prompt:
         if before != after:
             lost, new = sorted(before - after), sorted(after - before)
             raise InputError(f"the rewrite changes the holes of the prompt (lost: {lost}, new: {new})")
+        return self.put_part(name, text)
+
+    def put_part(self, name: str, text: str) -> Prompt:
+        """`with_part` without looking at holes, for prompts that are no templates."""
         if name == "instruction":
             name = "system" if self.system else "user"
         changed: dict[str, Any] = {name: text}

@@ -55,6 +55,7 @@ class Setting:
     operators: dict[str, Operator]
     parts: tuple[str, ...]
     writing: Sampling | None
+    writer_calls: int
     identity: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
@@ -78,7 +79,7 @@ def breed_command(given: Given, *, files: DayCareFiles, verbose: bool, **more: A
         breeder = Breeder(
             task, work.model, work.writer, setting.prompt, config.breed, setting.wording, setting.ask, config.seed,
             train=splits[0], dev=splits[1], test=splits[2], operators=setting.operators, parts=setting.parts,
-            writer_sampling=setting.writing, vectors=vectors,
+            writer_sampling=setting.writing, writer_calls=setting.writer_calls, vectors=vectors,
             sunk=sunk(work.run.last_report(), work.ledger.budget), halt=halting(config.minutes, work.run.folder),
         )  # fmt: skip
         most = forecast(breeder, list(requests(task, breeder.seed_prompt, splits[0][:64], setting.ask)))
@@ -108,7 +109,7 @@ def _from_task(config: BreedRunConfig, given: Given) -> Setting:
     ask = Ask(config.sampling.sampling(config.seed), config.repeat, config.constrain)
     lists = [read_texts(path) if path else () for path in (config.mutation_prompts, config.thinking_styles)]
     wording = load_wording(config.wording).with_lists(*lists)
-    return Setting(task, prompt_given(given, task.prompt), wording, ask, OPERATORS, ("instruction",), None, {})
+    return Setting(task, prompt_given(given, task.prompt), wording, ask, OPERATORS, ("instruction",), None, 2, {})
 
 
 def _from_day_care(config: BreedRunConfig, given: Given, files: DayCareFiles) -> Setting:
@@ -116,8 +117,11 @@ def _from_day_care(config: BreedRunConfig, given: Given, files: DayCareFiles) ->
     ask = Ask(found.sampling, max(found.repeat, config.repeat), form=found.form)
     # The queries of a folder write all parts of a prompt at once; ours write one.
     parts = ("user",) if found.operators else found.parts
+    if config.breed.chain == "without":
+        parts = tuple(part for part in parts if part != "prefix")
     operators = OPERATORS | (found.operators or {})
-    return Setting(found.task, found.prompt, found.wording, ask, operators, parts, found.writer_sampling,
+    calls = 4 if found.operators else 2  # a new mutation prompt, and its application: a call for each of three parts
+    return Setting(found.task, found.prompt, found.wording, ask, operators, parts, found.writer_sampling, calls,
                    {"day_care": found.digest}, found.warnings)  # fmt: skip
 
 

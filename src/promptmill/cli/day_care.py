@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptmill.cli.config import BreedRunConfig
+from promptmill.cli.config import BreedRunConfig, SamplingConfig
 from promptmill.cli.options import Given
+from promptmill.crafts.breed.config import BreedConfig
 from promptmill.crafts.breed.daycare.folder import DayCare, read_day_care
 from promptmill.errors import InputError
 
@@ -45,7 +46,24 @@ def day_care_of(config: BreedRunConfig, given: Given, files: DayCareFiles) -> Da
     own = ("scorer", "wording", "mutation_prompts", "thinking_styles")
     if said := next((flag for flag in own if getattr(config, flag)), None):
         raise InputError(f"--{said.replace('_', '-')}: a day care's own files say that")
-    sampling = ("temperature", "top_p", "max_tokens", "stop")
-    if said := next((flag for flag in sampling if given[flag] not in (None, [])), None):
-        raise InputError(f"--{said.replace('_', '-')}: a day care's decoder strings say that; give --decoder-options")
-    return read_day_care(files.folder, files.task, files.suite, files.decoder, seed=config.seed)
+    _check_decoding(config)
+    found = read_day_care(files.folder, files.task, files.suite, files.decoder, seed=config.seed)
+    if config.breed.chain in ("with", "both") and "prefix" not in found.form.parts:
+        raise InputError(f"--test-cot: the fitness query of {files.folder} has no {{reasoning_prompt}} to reason after")
+    return found
+
+
+def _check_decoding(config: BreedRunConfig) -> None:
+    """InputError for settings that decoder strings and queries say."""
+    default = SamplingConfig()
+    said = [name for name in SamplingConfig.model_fields if getattr(config.sampling, name) != getattr(default, name)]
+    places = [f"--{name.replace('_', '-')} (sampling.{name})" for name in said]
+    usual = BreedConfig()
+    writing = ("writer_temperature", "writer_max_tokens")
+    places += [f"breed.{name}" for name in writing if getattr(config.breed, name) != getattr(usual, name)]
+    if places:
+        raise InputError(f"{places[0]}: a day care's decoder strings say that; give --decoder-options")
+    if config.constrain:
+        raise InputError("--constrain: a day care's fitness query says which answers there are")
+    if config.breed.prompts == 2:
+        raise InputError("breed.prompts=2: a day care's prompt has system, task and reasoning parts, no second turn")

@@ -156,6 +156,7 @@ def breed(
     files = DayCareFiles(day_care, day_care_task, fitness_suite, decoder_options)
     files.check(task)
     chain = {(True, True): "both", (True, False): "with", (False, True): "without"}.get((test_cot, test_no_cot))
+    chain = chain or ("without" if day_care else None)  # its reasoning prompts are asked for by --test-cot
     walk = "in_turn" if debug else None  # over what --as-paper says of the operators
     search = (AS_PAPER_OPTIONS if as_paper else {}) | {
         name: value for name, value in (("breed.chain", chain), ("breed.operators", walk)) if value

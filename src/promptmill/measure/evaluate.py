@@ -71,7 +71,7 @@ async def evaluate_async(
 
     Raises ModelError and InputError; a spent budget ends the evaluation early and is told in `stopped`.
     """
-    if examples:
+    if examples and ask.form is None:  # a form's prompts are no templates
         prompt.check(examples[0].fields)
     tally = _Tally(task.scorer, examples, ask.repeat, stage)
     queue = enumerate((example, repeat) for example in examples for repeat in range(ask.repeat))

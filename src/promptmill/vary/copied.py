@@ -13,11 +13,13 @@ SHORTEST = 12
 
 
 def copies(text: str, before: str, shown: Sequence[Working]) -> bool:
-    """Whether `text` repeats a long piece of a shown example, or a short input whole, that `before` did not have.
+    """Whether `text` repeats a long piece of a shown example, or a short field whole, that `before` did not have.
 
-    A short output may be repeated: it is often one of the answers to choose from.
+    A short output or gold may be repeated: it is often one of the answers to choose from.
     """
-    pieces = [piece for one in shown for piece in _pieces(one.shown, SHORTEST) + _pieces(one.output, LONGEST)]
+    inputs = [text for one in shown for text in (one.shown, *(value for _, value in one.fields))]
+    pieces = [piece for text in dict.fromkeys(inputs) for piece in _pieces(text, SHORTEST)]
+    pieces += [piece for one in shown for answer in (one.output, one.gold) for piece in _pieces(answer, LONGEST)]
     return any(piece in text and piece not in before for piece in pieces)
 
 

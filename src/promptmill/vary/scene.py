@@ -25,16 +25,23 @@ Answered = str | Filled | None
 class Genome:
     """What is inherited: the prompt (its demos are the paper's few-shot contexts), and the mutation prompt by which
     this unit is changed when it has a child (PromptBreeder, arXiv 2309.16797, section 3). temperature: of the writer,
-    for its children; None is the run's. part: the part of the prompt that is being changed now (`Prompt.part`)."""
+    for its children; None is the run's. part: the part of the prompt that is being changed now (`Prompt.part`).
+    literal: braces in the prompt are plain text, no holes."""
 
     prompt: Prompt
     mutation_prompt: str = ""
     temperature: float | None = None
     part: str = "instruction"
+    literal: bool = False
 
     @property
     def instruction(self) -> str:
         return self.prompt.part(self.part)
+
+    @property
+    def holes(self) -> frozenset[str]:
+        """The holes that a rewrite has to keep."""
+        return frozenset() if self.literal else holes(self.instruction)
 
     def rewritten(self, answer: Answered, mutation_prompt: str | None = None) -> Genome | None:
         """With the instruction that stands in a writer's answer; None where that is none, or changes the holes.
@@ -45,13 +52,12 @@ class Genome:
         text = read_instruction(answer) if isinstance(answer, str) else None
         if text is None:
             return None
-        before = self.instruction
-        if holes(before) and not holes(text):
-            text = f"{text}\n\n{_fields_of(before)}"
-        if holes(before) != holes(text):
+        if self.holes and not holes(text):
+            text = f"{text}\n\n{_fields_of(self.instruction)}"
+        if not self.literal and self.holes != holes(text):
             return None
         own = self.mutation_prompt if mutation_prompt is None else mutation_prompt
-        return replace(self, prompt=self.prompt.with_part(self.part, text), mutation_prompt=own)
+        return replace(self, prompt=self.prompt.put_part(self.part, text), mutation_prompt=own)
 
 
 LABEL_WORDS = 3

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from promptmill.crafts.breed.breeder import Breeder
 
 
+After = Callable[[Genome, random.Random], Genome]
+"""What happens to a new genome, whatever operator made it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A child to be made: by which operator, from what. after: what happens to the genome whatever operator made it."""
@@ -27,7 +31,7 @@ class Plan:
     operator: str
     parent: Unit
     scene: Scene
-    after: Callable[[Genome, random.Random], Genome] = lambda genome, rng: genome
+    after: After = lambda genome, rng: genome
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Births:
             return
         tried = replace(seed, id=len(self.breeder.units), operator="chain", parent=0)
         tried.chain = seed.chain
+        for unit in self.breeder.units[1:]:
+            unit.parent = tried.id if unit.parent == 0 else unit.parent
         self.breeder.units.append(tried)
         seed.ways, seed.chain = {None: Way(given)}, None
         ranked = [tried if unit is seed else unit for unit in rank]
@@ -119,12 +125,14 @@ class Births:
 
     def _born(self, plan: Plan, made: Child | None, born: int, rng: random.Random) -> Unit | None:
         genome = plan.after(made.genome, rng) if made is not None else None
+        if genome is not None and self.breeder.config.chain == "without":  # what is never said makes no difference
+            genome = replace(genome, prompt=replace(genome.prompt, prefix=""))
         if made is None or genome is None or self._is_known(genome):
             self.rejected[plan.operator] += 1
             return None
         unit = self._unit(len(self.breeder.units), genome, plan.operator, parent=plan.parent.id, drawn=made.drawn,
-                          born=born, shown=made.shown, used=made.used)  # fmt: skip
-        unit.chosen_on = set(made.used)
+                          born=born, shown=made.shown)  # fmt: skip
+        unit.chosen_on = set(unit.used)
         self.breeder.units.append(unit)
         self.breeder.tell(Born(unit.id, plan.parent.id, plan.operator, made.drawn, unit.words))
         return unit
@@ -133,11 +141,14 @@ class Births:
         breeder = self.breeder
         decide = breeder.ask.form is None and breeder.ask.constrain and breeder.task.choices is not None
         ways = ways_of(genome.prompt, CHAINS[breeder.config.chain], breeder.wording, decide)
-        return Unit(id, genome, operator, ways, **more)
+        used = tuple(breeder.ids[demo.fields] for demo in genome.prompt.demos if demo.fields in breeder.ids)
+        return Unit(id, genome, operator, ways, used=used, **more)
 
     def _is_known(self, genome: Genome) -> bool:
         """Whether a unit with the same demos says the same, case and spacing aside; the new one is noted."""
-        texts = (genome.prompt.system, genome.prompt.user, genome.prompt.prefix, genome.prompt.then)
+        texts = [genome.prompt.system, genome.prompt.user, genome.prompt.prefix, genome.prompt.then]
+        if self.breeder.config.strategy == "paper":  # there a unit is its task prompts and its mutation prompt
+            texts.append(genome.mutation_prompt)
         key = (*(" ".join(text.lower().split()) for text in texts), genome.prompt.demos)
         known = key in self._known
         self._known.add(key)

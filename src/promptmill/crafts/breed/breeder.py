@@ -27,7 +27,7 @@ from promptmill.measure.evaluate import Evaluation, evaluate_async
 from promptmill.model.budget import Spend
 from promptmill.model.chat import Completion, Sampling
 from promptmill.model.embedder import Embedder
-from promptmill.model.gate import Model
+from promptmill.model.gate import Model, together
 from promptmill.prompt import Prompt
 from promptmill.score.scorer import Score
 from promptmill.tasks.task import Example, Task
@@ -70,7 +70,8 @@ class Breeding:
 class Breeder:
     """One breed. `run` goes from the seed prompt to a Breeding.
 
-    operators: by the names that plans use. parts: of the prompt that are written anew, one in each child. on: who is
+    operators: by the names that plans use. parts: of the prompt that are written anew, one in each child.
+    writer_calls: requests to the writer for one child at most. on: who is
     told what happens. halt: asked between rounds; a reason ends the search. sunk: what a session that ended by a
     smaller budget has spent on its proof. This one goes another way from there, so that is not in what it asks for, but
     it is gone from the budget.
@@ -95,6 +96,7 @@ class Breeder:
     operators: Mapping[str, Operator] = field(default_factory=lambda: OPERATORS)
     parts: Sequence[str] = ("instruction",)
     writer_sampling: Sampling | None = None
+    writer_calls: int = 2
     vectors: Vectors | None = None
     on: Sequence[Listener] = ()
     halt: Callable[[], str | None] = lambda: None
@@ -117,13 +119,14 @@ class Breeder:
         if self.config.prompts == 2 and "then" not in self.parts:
             self.parts = (*self.parts, "then")
         self.examples = {example.id: example for example in self.train}
+        self.ids = {tuple(example.fields.items()): example.id for example in self.train}
         self.start()
 
     def start(self) -> None:
         """Everything as before the first call."""
         self.rng = random.Random(self.seed)
         self.births = Births(self)
-        self.units[:] = [self.births.first(Genome(self.seed_prompt))]
+        self.units[:] = [self.births.first(Genome(self.seed_prompt, literal=self.ask.form is not None))]
 
     async def run(self) -> Breeding:
         from promptmill.crafts.breed.forecast import check_budget
@@ -189,12 +192,17 @@ class Breeder:
     async def measure(self, unit: Unit, examples: Sequence[Example]) -> None:
         """Put those of the train examples to the model that the unit has not answered yet, in each of its ways. Raises
         SearchSpent and BudgetSpent."""
-        for way in unit.ways.values():
-            new = [example for example in examples if example.id not in way.seen]
-            if new:
-                self.spend(len(new) * self.ask.calls(way.prompt))
-                await self._measure(way, new)
-        unit.settle(self.task.scorer)
+        await self.measure_all([unit], examples)
+
+    async def measure_all(self, units: Sequence[Unit], examples: Sequence[Example]) -> None:
+        """`measure` for several units side by side. The calls of all are counted before the first is sent, so that
+        where they would be too many nothing is asked."""
+        new = [(way, [example for example in examples if example.id not in way.seen and example.id not in unit.used])
+               for unit in units for way in unit.ways.values()]  # fmt: skip
+        self.spend(sum(len(left) * self.ask.calls(way.prompt) for way, left in new))
+        await together([self._measure(way, left) for way, left in new if left])
+        for unit in units:
+            unit.settle(self.task.scorer)
 
     async def _measure(self, way: Way, new: Sequence[Example]) -> None:
         worst: dict[str, tuple[float, str]] = {}
@@ -219,8 +227,7 @@ class Breeder:
         scorer, config = self.task.scorer, self.config
         part = self.rng.choice(self.parts) if len(self.parts) > 1 else self.parts[0]
         members = tuple(unit.member(scorer, part) for unit in population)
-        wrong = [key for key in parent.said if parent.value(key) < 1]
-        right = [key for key in parent.said if parent.value(key) == 1]
+        wrong, right = self._wrong_and_right(parent)
         return Scene(
             self.wording.described(self.task.description, part), self.wording, parent.member(scorer, part), members,
             tuple(prompt.part(part) for prompt in elites),
@@ -228,6 +235,15 @@ class Breeder:
             tuple(self.working(parent, key) for key in sorted(right)),
             config.demos, config.eda_shown, config.lamarckian_shown, self.vectors,
         )  # fmt: skip
+
+    def _wrong_and_right(self, unit: Unit) -> tuple[list[str], list[str]]:
+        """What a writer may be shown as failures and as workings out. Where scores are by degree: of what is not
+        perfect the worse half, and the best quarter."""
+        if self.task.scorer.binary:
+            return [key for key in unit.said if unit.value(key) < 1], [key for key in unit.said if unit.value(key) == 1]
+        order = sorted(unit.said, key=lambda key: (unit.value(key), key))
+        half, most = order[: (len(order) + 1) // 2], order[-((len(order) + 3) // 4) :]
+        return [key for key in half if unit.value(key) < 1], [key for key in most if unit.value(key) > 0]
 
     def working(self, unit: Unit, key: str) -> Working:
         example = self.examples[key]

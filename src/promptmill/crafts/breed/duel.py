@@ -31,7 +31,8 @@ ENOUGH = 0.9
 
 async def better(breeder: Breeder, incumbent: Unit, child: Unit, sample: Sequence[str]) -> float:
     """The probability that the child is better than the incumbent; low as soon as there is no hope."""
-    order = [key for key in breeder.rng.sample(list(sample), len(sample)) if key not in child.used]
+    order = breeder.rng.sample(list(sample), len(sample))
+    order = [key for key in order if key not in child.used and key not in incumbent.used and key in incumbent.seen]
     if not await _passes_gate(breeder, incumbent, child, order):
         return 0.0
     if not breeder.task.scorer.binary:
@@ -53,8 +54,7 @@ async def _counted(breeder: Breeder, incumbent: Unit, child: Unit, order: Sequen
     wrong = [key for key in order if incumbent.value(key) < 1]
     right = [key for key in order if incumbent.value(key) == 1]
     await breeder.measure(child, _examples(breeder, wrong))
-    length = _length(breeder, incumbent, child, order)
-    won, lost = sum(_gains(child, incumbent, wrong)) + max(0.0, length), max(0.0, -length)
+    won, lost = _count(breeder, incumbent, child, wrong, order)
     if (won <= lost and wrong) or not _answered(child, wrong):
         return 0.0
     met = 0
@@ -64,12 +64,22 @@ async def _counted(breeder: Breeder, incumbent: Unit, child: Unit, order: Sequen
         met += len(block)
         if not _answered(child, right[:met]):
             return 0.0
-        lost -= sum(_gains(child, incumbent, block))
+        won, lost = _count(breeder, incumbent, child, [*wrong, *right[:met]], order)
         expected = lost * (len(right) / met)
         probability = float(stats.beta.sf(0.5, won + 0.5, max(lost, expected) + 0.5))
         if probability < HOPELESS:
             return probability
     return float(stats.beta.sf(0.5, won + 0.5, lost + 0.5))
+
+
+def _count(
+    breeder: Breeder, incumbent: Unit, child: Unit, keys: Sequence[str], order: Sequence[str]
+) -> tuple[float, float]:
+    """Examples won and lost so far. All of them anew each time: either may have settled on another way by now."""
+    gains, length = _gains(child, incumbent, keys), _length(breeder, incumbent, child, order)
+    return sum(gain for gain in gains if gain > 0) + max(0.0, length), max(0.0, -length) - sum(
+        gain for gain in gains if gain < 0
+    )
 
 
 async def _graded(breeder: Breeder, incumbent: Unit, child: Unit, order: Sequence[str]) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from promptmill.errors import InputError
 from promptmill.model.budget import Estimate
-from promptmill.model.chat import Request, Sampling
+from promptmill.model.chat import Request
 from promptmill.prompt import fill
 from promptmill.vary.operators.reflect import SHOWN
 
@@ -39,11 +39,11 @@ def _batch_calls(breeder: Breeder) -> int:
 
 
 def _first_writer_calls(breeder: Breeder) -> int:
-    return 2 * (breeder.config.population - 1) * breeder.config.attempts  # hyper-mutation asks twice
+    return breeder.writer_calls * (breeder.config.population - 1) * breeder.config.attempts
 
 
 def _generation_writer_calls(breeder: Breeder) -> int:
-    return 2 * (breeder.config.population // 2) * breeder.config.attempts
+    return breeder.writer_calls * (breeder.config.population // 2) * breeder.config.attempts
 
 
 def proof_calls(breeder: Breeder) -> int:
@@ -56,7 +56,7 @@ def round_calls(breeder: Breeder, sample: int) -> int:
     """One round of the race at most: children, each against the whole sample, and a fresh sample for a winner."""
     config = breeder.config
     sample = min(max(sample, config.sample), len(breeder.train))
-    most = config.proposals * (2 + (2 * sample + config.sample) * _per_train_example(breeder))
+    most = config.proposals * (breeder.writer_calls + (2 * sample + config.sample) * _per_train_example(breeder))
     return most if config.most_calls is None else min(most, max(0, config.most_calls - breeder.asked))
 
 
@@ -95,9 +95,7 @@ def most_writer_calls(breeder: Breeder) -> int:
 
 def forecast(breeder: Breeder, sample: Sequence[Request]) -> Estimate:
     """What the whole breed may cost at most; `sample`: requests to the task model like those to come."""
-    drawn, instruction = breeder.wording.all_mutation_prompts[0], breeder.seed_prompt.instruction
-    text = fill(breeder.wording.first_order, {"mutation_prompt": drawn, "instruction": instruction})
-    asked = Request((("user", text),), Sampling(max_tokens=breeder.config.writer_max_tokens))
+    asked = _longest_writing(breeder)
     if breeder.config.strategy == "race":  # a call of the search may be either's: the dearer counts
         calls = search_calls(breeder)
         proof = breeder.model.estimate(sample, of=proof_calls(breeder))
@@ -105,6 +103,16 @@ def forecast(breeder: Breeder, sample: Sequence[Request]) -> Estimate:
     written = most_writer_calls(breeder)
     task = breeder.model.estimate(sample, of=most_calls(breeder) - written)
     return task.plus(breeder.writer.estimate([asked], of=written))
+
+
+def _longest_writing(breeder: Breeder) -> Request:
+    """A request to the writer of the longest kind: a reflection on failures."""
+    wording, shown = breeder.wording, []
+    for example in breeder.train[:SHOWN]:
+        fields = {"input": example.shown, "output": example.gold[0], "wanted": example.gold[0]}
+        shown.append(fill(wording.failure, fields))
+    fields = {"instruction": breeder.seed_prompt.instruction, "failures": "\n\n".join(shown)}
+    return Request((("user", fill(wording.reflect, fields)),), breeder.writing)
 
 
 def dearer(a: Estimate, b: Estimate) -> Estimate:

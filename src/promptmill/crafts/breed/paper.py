@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from promptmill.crafts.breed.births import Plan
+from promptmill.crafts.breed.births import After, Plan
 from promptmill.crafts.breed.proof import shrunk
 from promptmill.crafts.breed.sharing import shared
 from promptmill.crafts.breed.unit import Unit, fitter
-from promptmill.model.gate import together
 from promptmill.prompt import Prompt
 from promptmill.vary.alike import likeness_of
 from promptmill.vary.operators import PAPER
@@ -52,7 +51,7 @@ async def _measure(breeder: Breeder, population: Sequence[Unit], generation: int
     """Fitness of all on one random batch of train examples (its ids are returned), so that they can be compared;
     what was seen in earlier generations stays counted."""
     batch = breeder.rng.sample(list(breeder.train), min(breeder.config.batch, len(breeder.train)))
-    await together([breeder.measure(unit, batch) for unit in population])
+    await breeder.measure_all(population, batch)
     ids, scorer = [example.id for example in batch], breeder.task.scorer
     here = [value for unit in population if (value := unit.fitness(scorer, ids)) is not None]
     breeder.keep_history(generation=generation, population=len(population), max=max(here, default=None),
@@ -96,6 +95,8 @@ async def _children(
         only = first if attempt == 0 else None
         missing = [at for at, child in enumerate(children) if child is None]
         plans = [_plan(breeder, parents[at], population, elites, len(breeder.units) + at, only) for at in missing]
+        if first:  # each of the first population has a mutation prompt of its own
+            plans = [replace(plan, after=_with_own_mutation_prompt(breeder, plan.after)) for plan in plans]
         for at, birth in zip(missing, await breeder.children(plans, born), strict=True):
             children[at] = birth.unit
     return children
@@ -113,6 +114,14 @@ def _plan(
                 _fifth_class(breeder, scene))  # fmt: skip
 
 
+def _with_own_mutation_prompt(breeder: Breeder, after: After) -> After:
+    def given(genome: Genome, rng: random.Random) -> Genome:
+        drawn = rng.choice(breeder.wording.all_mutation_prompts)
+        return after(replace(genome, mutation_prompt=drawn), rng)
+
+    return given
+
+
 def _lacks(name: str, scene: Scene) -> bool:
     if not scene.parent.instruction:  # a part that is empty yet can only be written from the description
         return name != "zero_order"
@@ -122,14 +131,14 @@ def _lacks(name: str, scene: Scene) -> bool:
     return (name in ("eda", "eda_ranked") and few) or (name == "lamarckian" and not scene.workings)
 
 
-def _fifth_class(breeder: Breeder, scene: Scene) -> Callable[[Genome, random.Random], Genome]:
+def _fifth_class(breeder: Breeder, scene: Scene) -> After:
     """Crossover and context shuffling, each by its chance, after whatever operator; the writer's temperature drifts."""
     config = breeder.config
 
     def after(genome: Genome, rng: random.Random) -> Genome:
         genome = shuffle_contexts(crossover(genome, scene.population, rng), scene.workings, rng, config.demos)
         if config.temperature_drift:
-            old = config.writer_temperature if genome.temperature is None else genome.temperature
+            old = breeder.writing.temperature if genome.temperature is None else genome.temperature
             drift = rng.uniform(-config.temperature_drift, config.temperature_drift)
             genome = replace(genome, temperature=max(0.0, old + drift))
         return genome

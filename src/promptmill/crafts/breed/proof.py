@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,25 +55,34 @@ def shrunk(units: Sequence[Unit], breeder: Breeder) -> list[Unit]:
 
 
 def choose(breeder: Breeder, met: dict[int, Evaluation]) -> Unit:
-    """The best on dev; the seed prompt unless another is better than it, and of equals the shorter one. A longer prompt
-    must be better by the weight that the configuration gives to its length, too.
+    """The best on dev; the seed prompt unless another is better than it. Of those that are within one standard error of
+    the best (paired), the one that the search held for best: it knows them by other examples, and dev alone would pick
+    whoever was lucky there. A longer prompt must be better by the weight that its length has in the configuration, too.
 
     Each is held against the seed on the examples that both have answered, and one that did not answer nine in ten
     of them is no choice: a prompt must not win by the questions that failed.
     """
     scorer, seed = breeder.task.scorer, met[0]
-    best, most = breeder.units[0], (0.0, 0, 0)
+    gains: dict[int, float] = {}
     for key, found in met.items():
         both = [id for id in found.stats if id in seed.stats]
         if key == 0 or found.stopped or len(both) < max(1, 0.9 * len(breeder.dev)):
             continue
-        unit = breeder.units[key]
         mine, its = (corpus_score(scorer, [side.stats[key] for key in both]) for side in (found, seed))
-        gain = mine - its - length_cost(breeder, unit, breeder.units[0])
-        rank = (gain, -len(unit.prompt.instruction), -key)
-        if mine >= its and gain > 0 and rank > most:
-            best, most = unit, rank
-    return best
+        gain = mine - its - length_cost(breeder, breeder.units[key], breeder.units[0])
+        if mine >= its and gain > 0:
+            gains[key] = gain
+    if not gains:
+        return breeder.units[0]
+    best = max(gains, key=lambda key: (gains[key], -breeder.units[key].tokens, -key))
+    near = [key for key in met if key in gains and gains[best] - gains[key] <= _error(met[best], met[key])]
+    return breeder.units[near[0]]  # they met in the order of the search
+
+
+def _error(a: Evaluation, b: Evaluation) -> float:
+    """The standard error of the mean difference of two prompts on the examples that both answered."""
+    differences = [a.stats[key][-1] - b.stats[key][-1] for key in a.stats if key in b.stats]
+    return statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
 
 
 def length_cost(breeder: Breeder, unit: Unit, other: Unit) -> float:

@@ -23,7 +23,7 @@ from promptmill.vary.scene import Scene
 if TYPE_CHECKING:
     from promptmill.crafts.breed.breeder import Breeder
 
-TRUSTED = 3
+TRUSTED = 10
 """So many times the usual sample must be as good as the target before the search ends there."""
 IDLE = 10
 """The search ends after so many rounds in which nothing was learnt: no new child, or none that got an answer."""

@@ -48,7 +48,8 @@ class Unit:
 
     ways: the prompt with and without a worked chain, or as it is. chain: which of them serves it best so far.
     chosen_on: examples by which it won its place; on these it looks better than it is. shown: failures of its parent
-    that the writer was shown. better: whether the search found it better than its parent; None where it is not known.
+    that the writer was shown. used: train examples that stand in its prompt as demos, on which it must not be judged.
+    better: whether the search found it better than its parent; None where it is not known.
     """
 
     id: int

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from promptmill.prompt import Demo, holes
+from promptmill.prompt import Demo
 from promptmill.vary.scene import Child, Genome, Member, Scene, Steps, Working
 
 CHANCE = 0.1
@@ -14,12 +14,11 @@ CHANCE = 0.1
 
 def crossover(genome: Genome, population: Sequence[Member], rng: random.Random, chance: float = CHANCE) -> Genome:
     """By that chance the instruction of another member, drawn by fitness; never its mutation prompt."""
-    own = holes(genome.instruction)
-    others = [member for member in population if holes(member.instruction) == own and member.fitness]
+    others = [member for member in population if member.genome.holes == genome.holes and member.fitness]
     if rng.random() >= chance or not others:
         return genome
     drawn = rng.choices(others, [member.fitness or 0.0 for member in others])[0]
-    return replace(genome, prompt=genome.prompt.with_part(genome.part, drawn.instruction))
+    return replace(genome, prompt=genome.prompt.put_part(genome.part, drawn.instruction))
 
 
 def shuffle_contexts(
