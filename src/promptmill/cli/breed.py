@@ -195,9 +195,7 @@ def _show(work: Session, found: Breeding, result: dict[str, Any], path: Path) ->
         unit = found.units[key]
         mark = "best" if unit is found.best else "seed" if key == 0 else ""
         mark = "seed, best" if unit is found.best and key == 0 else mark
-        met.add_row(
-            mark, unit.operator, number(row.get("dev")), number(row.get("test")), plain(unit.words, 240)
-        )
+        met.add_row(mark, unit.operator, number(row.get("dev")), number(row.get("test")), plain(unit.words, 240))
     if not scores:
         met.add_row("best so far", found.best.operator, "-", "-", plain(found.best.words, 240))
     out.print(met)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field
 
 from promptmill.cli.options import PLACES, Given
+from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.breed.config import BreedConfig
 from promptmill.errors import InputError
 from promptmill.model.budget import Budget, Price, read_prices
@@ -78,6 +79,18 @@ class BreedRunConfig(AskConfig):
     minutes: float | None = Field(None, gt=0)
     wandb: str | None = None
     breed: BreedConfig = BreedConfig()
+
+
+class BakeRunConfig(AskConfig):
+    """Settings of `promptmill bake run`."""
+
+    inputs: Path | None = None
+    task: str | None = None
+    behaviour: list[str] = Field([])
+    forgetting: list[str] = Field([])
+    rehearse: Path | None = None
+    limit: int | None = Field(None, ge=1)
+    bake: BakeConfig = BakeConfig()
 
 
 C = TypeVar("C", bound=AskConfig)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from promptmill.cli.config import AskConfig
 from promptmill.cli.options import Given
-from promptmill.model.budget import Ledger, price_of
+from promptmill.model.budget import Ledger, Price, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, behind_gate, open_backend
@@ -37,6 +37,14 @@ class Session:
     model: Model
     writer: Model
     """The model itself where no second one was named."""
+    store: CallStore
+    prices: dict[str, Price]
+
+    def another(self, kind: ModelConfig) -> Model:
+        """One more model in the same books and the same record."""
+        backend = open_backend(kind)
+        price = price_of(backend.name, self.prices, self.ledger.budget)
+        return behind_gate(backend, kind, role="task", store=self.store, ledger=self.ledger, price=price)
 
     @contextmanager
     def closing(self, sink: S | None) -> Iterator[S | None]:
@@ -72,7 +80,7 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
             behind_gate(backend, kind, role=role, store=store, ledger=ledger, price=price)
             for backend, kind, role, price in zip(backends, kinds, ("task", "writer"), costs, strict=False)
         ]
-        yield Session(run, ledger, models[0], models[-1])
+        yield Session(run, ledger, models[0], models[-1], store, prices)
 
 
 def limited(examples: Sequence[T], limit: int | None, seed: int) -> Sequence[T]:

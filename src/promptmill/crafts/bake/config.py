@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from promptmill.settings import Strict
+from promptmill.train.settings import LoraSettings, TrainSettings
 
 
 class BakeSampleConfig(Strict, frozen=True):
@@ -14,7 +15,7 @@ class BakeSampleConfig(Strict, frozen=True):
     a model's generation_config play no part."""
 
     sequences: int = Field(8, ge=1, description="answers drawn for each question")
-    min_new_tokens: int = Field(1, ge=1, description="new tokens before an answer may end")
+    min_new_tokens: int = Field(0, ge=0, description="new tokens before an answer may end; 0 leaves it to the model")
     max_new_tokens: int = Field(128, ge=1, description="new tokens of an answer at most")
     temperature: float = Field(1.0, ge=0, description="sampling temperature")
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the most probable tokens of this sum; 1: from all")
@@ -44,3 +45,19 @@ AS_ORIGINAL: dict[str, Any] = {
 }  # fmt: skip
 """What the original's defaults came to. Its top_p and top_k were never named: they are those of Llama 3's
 generation_config and of transformers. Its least length counted the prompt, and so did nothing."""
+
+
+class BakeConfig(Strict, frozen=True):
+    """A whole bake: trajectories of the prompted model, and the training of the unprompted one on them."""
+
+    sample: BakeSampleConfig = BakeSampleConfig()
+    lora: LoraSettings = LoraSettings(rank=16)
+    train: TrainSettings = TrainSettings(epochs=6, rate=1e-3, patience=2, warmup_steps=5)
+    loss: Literal["forward", "reverse", "jsd", "samples"] = Field(
+        "forward", description="KL(prompted || baked), its reverse, Jensen-Shannon, or cross-entropy on the samples"
+    )
+    beta: float = Field(0.5, gt=0, lt=1, description="the weight of the teacher in loss=jsd")
+    rehearsal: float = Field(
+        1.0, ge=0, description="weight of the KL to the model as it was, on other prompts; 0: no rehearsal"
+    )
+    rehearsal_answers: int = Field(256, ge=1, description="answers of the model as it was that are rehearsed")

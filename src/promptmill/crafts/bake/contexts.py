@@ -12,7 +12,7 @@ from promptmill.model.backend import Backend
 from promptmill.model.chat import CallError
 from promptmill.model.local import LocalBackend
 from promptmill.model.local.loaded import Loaded
-from promptmill.prompt import Message, Prompt
+from promptmill.prompt import Message, Prompt, holes
 
 PLAIN = Prompt()
 
@@ -46,7 +46,7 @@ def check_prompt(prompt: Prompt, loaded: Loaded) -> None:
         raise InputError("a prompt with a second turn (then) cannot be baked; leave that part out")
     if prompt == PLAIN or not (prompt.system or prompt.demos or prompt.prefix or prompt.user.strip() != "{input}"):
         raise InputError("the prompt to bake is empty: it says nothing beside the question")
-    prompt.check(fields_of(""))
+    _check_holes(prompt, "the prompt to bake")
     if prompt.system and loaded.chat.folds_system:
         raise InputError(
             f"the chat template of {loaded.name} has no system role; put the prompt in the user turn: "
@@ -54,9 +54,15 @@ def check_prompt(prompt: Prompt, loaded: Loaded) -> None:
         )
 
 
-def contexts(
-    loaded: Loaded, prompt: Prompt, questions: Sequence[Question], config: BakeSampleConfig
-) -> list[Context]:
+def _check_holes(prompt: Prompt, which: str) -> None:
+    other = sorted(prompt.holes - set(fields_of("")))
+    if other:
+        raise InputError(f"{which} has the hole {{{other[0]}}}; the question goes where {{input}} stands, nothing else")
+    if not holes(prompt.user):
+        raise InputError(f"{which} has a user's turn without the question; write {{input}} where it goes")
+
+
+def contexts(loaded: Loaded, prompt: Prompt, questions: Sequence[Question], config: BakeSampleConfig) -> list[Context]:
     """The two contexts of each question, in order.
 
     A prefix of the prompt stands in the prompted context only: what is baked is how the answer goes on after it.
@@ -81,7 +87,7 @@ def _bare(loaded: Loaded, question: str, unprompted: str) -> tuple[tuple[Message
         return PLAIN.render(fields_of(question)), ""
     if unprompted != "empty":
         other = Prompt.of(unprompted, PLAIN)
-        other.check(fields_of(""))
+        _check_holes(other, "the prompt in its place (unprompted)")
         if not (other.system and loaded.chat.folds_system):
             return other.render(fields_of(question)), ""
     elif not loaded.chat.folds_system:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from promptmill.prompt import fill
 from promptmill.tasks.formats import read_table
 from promptmill.tasks.split import content_hash
 from promptmill.tasks.task import Task
-from promptmill.vary.alike import Diversity
+from promptmill.vary.alike import TOO_ALIKE, Diversity
 from promptmill.vary.read import read_instruction
 from promptmill.vary.wording import Wording
 
@@ -85,7 +84,7 @@ async def written_questions(
     kind: Literal["requests", "inputs"] = "requests",
     temperature: float = 1.0,
     max_tokens: int = 96,
-    bound: float = 0.8,
+    bound: float = TOO_ALIKE,
     validation: float = 0.1,
 ) -> list[Question]:
     """Up to `count` questions written by a model, where there are none of one's own.
@@ -129,16 +128,6 @@ async def _written(
 async def _said(model: Model, text: str, sampling: Sampling, repeat: int) -> str | Failure | None:
     answer = await model.ask(Request((("user", text),), sampling, repeat=repeat))
     return read_instruction(answer.text) if isinstance(answer, Completion) else answer
-
-
-def questions_digest(questions: Sequence[Question]) -> str:
-    """Sixteen hexadecimal digits for the questions with their splits, in their order."""
-    text = "\n".join(f"{question.split} {content_hash({'': question.text})}" for question in questions)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def in_split(questions: Sequence[Question], split: Split) -> list[Question]:
-    return [question for question in questions if question.split == split]
 
 
 def joined(train: Sequence[Question], validation: Sequence[Question]) -> list[Question]:

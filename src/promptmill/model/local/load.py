@@ -8,6 +8,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -212,6 +213,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _with_adapters(model: Any, adapters: Sequence[Path], merge: bool) -> Any:
     """The model with the sum of all adapters' changes. Merged into the weights where that loses nothing (float32)."""
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # peft's to mend
     if find_spec("peft") is None:
         raise ModelError("adapters need peft, in the extra: pip install 'promptmill[local]'")
     from peft import PeftModel
