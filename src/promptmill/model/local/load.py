@@ -213,7 +213,6 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _with_adapters(model: Any, adapters: Sequence[Path], merge: bool) -> Any:
     """The model with the sum of all adapters' changes. Merged into the weights where that loses nothing (float32)."""
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # peft's to mend
     if find_spec("peft") is None:
         raise ModelError("adapters need peft, in the extra: pip install 'promptmill[local]'")
     from peft import PeftModel
@@ -261,7 +260,9 @@ def quiet() -> Iterator[None]:
     hf_logging.set_verbosity(logging.ERROR)
     hf_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between the libraries; nobody here can mend it
+            yield
     finally:
         hf_logging.set_verbosity(level)
         if bars:
