@@ -18,6 +18,7 @@ from promptmill.crafts.breed.proof import choose
 from promptmill.crafts.breed.race import pareto_front
 from promptmill.crafts.breed.report import report
 from promptmill.crafts.breed.unit import Unit, Way
+from promptmill.errors import InputError
 from promptmill.measure.answer import Ask
 from promptmill.measure.evaluate import Evaluation
 from promptmill.model.chat import Request
@@ -268,3 +269,10 @@ def test_a_lucky_finalist_within_noise_does_not_go_before_the_one_the_search_bel
     assert choose(b, {0: on_dev(30), 1: on_dev(44), 2: on_dev(45, last=True)}).id == 1
     assert choose(b, {0: on_dev(30), 1: on_dev(34), 2: on_dev(55)}).id == 2
     assert choose(b, {0: on_dev(30), 1: on_dev(30), 2: on_dev(29)}).id == 0
+
+
+def test_a_search_that_cannot_even_know_the_seed_prompt_is_refused_before_any_call():
+    b = breeder(scripted(), strategy="race", calls=20, sample=24)
+    with pytest.raises(InputError, match=r"--search-calls 20 is too little: .* takes 26; raise it"):
+        run(b)
+    assert b.model.ledger.total.calls == 0

@@ -133,8 +133,15 @@ def affords(breeder: Breeder, calls: int) -> bool:
 
 
 def check_budget(breeder: Breeder) -> None:
-    """InputError, one line, where the budget cannot pay for one step of the search and the proof."""
+    """InputError, one line, where the calls of the search do not even make the seed prompt known, or the budget cannot
+    pay for one step of the search and the proof."""
     calls, config = breeder.model.ledger.budget.calls, breeder.config
+    first = min(config.sample, len(breeder.train)) * _per_train_example(breeder) + breeder.writer_calls
+    if config.strategy == "race" and config.most_calls is not None and config.most_calls < first:
+        raise InputError(
+            f"--search-calls {config.most_calls} is too little: to know the seed prompt and try one child takes "
+            f"{first}; raise it, or lower breed.sample with --set"
+        )
     if config.strategy == "race":
         step = config.sample * _per_train_example(breeder) + round_calls(breeder, config.sample)
     else:
