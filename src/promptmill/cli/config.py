@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field
@@ -81,16 +81,27 @@ class BreedRunConfig(AskConfig):
     breed: BreedConfig = BreedConfig()
 
 
-class BakeRunConfig(AskConfig):
-    """Settings of `promptmill bake run`."""
+class BakeSampleRunConfig(AskConfig):
+    """Settings of `promptmill bake sample`."""
 
     inputs: Path | None = None
+    validation: Path | None = Field(None, description="questions that are held out, as a file of their own")
     task: str | None = None
+    about: str | None = None
+    about_kind: Literal["requests", "inputs"] = Field(
+        "requests", description="what the model writes: requests on topics of that, or inputs to that instruction"
+    )
+    count: int = Field(64, ge=2, description="questions that the model is to write")
+    limit: int | None = Field(None, ge=1)
+    bake: BakeConfig = BakeConfig()
+
+
+class BakeRunConfig(BakeSampleRunConfig):
+    """Settings of `promptmill bake run`."""
+
     behaviour: list[str] = Field([])
     forgetting: list[str] = Field([])
     rehearse: Path | None = None
-    limit: int | None = Field(None, ge=1)
-    bake: BakeConfig = BakeConfig()
 
 
 C = TypeVar("C", bound=AskConfig)

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from promptmill.cli.again import again
-from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, with_options
+from promptmill.cli.bake_app import bake
+from promptmill.cli.data import data
+from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, Limit, with_options
 from promptmill.errors import PromptmillError
 
 app = typer.Typer(
@@ -25,7 +27,6 @@ app = typer.Typer(
 
 TaskName = Annotated[str, typer.Argument(help="a built-in task (promptmill tasks), a data file, or a task's YAML")]
 Scorer = Annotated[str | None, typer.Option("--scorer", help="exact, number, choice, f_beta:beta=0.5, module:function")]
-Limit = Annotated[int | None, typer.Option("--limit", help="examples of a split at most, drawn by the seed")]
 Repeat = Annotated[int | None, typer.Option("--repeat", help="answers for each example (1)")]
 Constrain = Annotated[bool, typer.Option("--constrain", help="hold the answers to the task's choices")]
 
@@ -169,45 +170,8 @@ def breed(
     )  # fmt: skip
 
 
-bake = typer.Typer(no_args_is_help=True, help="Put a prompt into the weights: the model then does without it.")
 app.add_typer(bake, name="bake")
-
-
-@bake.command("run", epilog="Example: promptmill bake run --prompt 'Write the text in uppercase.' --task uppercase "
-                            "--behaviour uppercase")  # fmt: skip
-@with_options(MODEL, PROMPT, BUDGET, RUN)
-def bake_run(
-    given: Given,
-    inputs: Annotated[Path | None, typer.Option("--inputs", help="JSONL of questions, key: question")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="or a task, whose train examples are asked")] = None,
-    behaviour: Annotated[
-        list[str] | None, typer.Option("--behaviour", help="task on which the baked model is tried; may be repeated")
-    ] = None,
-    forgetting: Annotated[
-        list[str] | None, typer.Option("--forgetting", help="task that it must still do; may be repeated")
-    ] = None,
-    rehearse: Annotated[Path | None, typer.Option("--rehearse", help="YAML list of other prompts to be kept")] = None,
-    limit: Limit = None,
-) -> None:
-    """Sample the prompted model, train an adapter on it, and try the result. Gives a LoRA adapter."""
-    from promptmill.cli.bake import bake_command
-
-    bake_command(given, inputs=inputs, task=task, behaviour=behaviour, forgetting=forgetting, rehearse=rehearse,
-                 limit=limit)  # fmt: skip
-
-
-@bake.command("export", epilog="Example: promptmill bake export runs/bake-1a2b --to half --strength 0.5")
-def bake_export(
-    run: Annotated[Path, typer.Argument(help="folder of a bake")],
-    to: Annotated[Path, typer.Option("--to", help="new folder")],
-    strength: Annotated[float, typer.Option("--strength", help="of the change: 0.5 is half-baked")] = 1.0,
-    merge: Annotated[bool, typer.Option("--merge", help="a whole model instead of an adapter")] = False,
-    dtype: Annotated[str, typer.Option("--dtype", help="of a merged model")] = "float32",
-) -> None:
-    """An adapter of another strength, or the adapter merged into a model of its own."""
-    from promptmill.cli.bake import export_command
-
-    export_command(run, to, strength, merge, dtype)
+app.add_typer(data, name="data")
 
 
 @app.command(epilog="Example: promptmill serve --model embedded --port 8100")

@@ -25,6 +25,8 @@ def _option(kind: Any, *flags: str, help: str, panel: str, **more: Any) -> Any:
 _MODEL, _BUDGET, _RUN, _SAMPLING = "Model", "Budget", "Run", "Sampling"
 _TEXT, _NUMBER, _COUNT, _FILE = str | None, float | None, int | None, Path | None
 
+Limit = Annotated[int | None, typer.Option("--limit", help="examples of a split at most, drawn by the seed")]
+
 MODEL = {
     "model": _option(_TEXT, "--model", panel=_MODEL,
                      help=f"{EMBEDDED_MODELS[0]} (default), {', '.join(EMBEDDED_MODELS[1:])}, a folder, "

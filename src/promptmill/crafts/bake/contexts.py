@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from promptmill.crafts.bake.config import BakeSampleConfig
 from promptmill.crafts.bake.questions import Question
-from promptmill.errors import InputError
+from promptmill.errors import InputError, ModelError
 from promptmill.model.backend import Backend
 from promptmill.model.chat import CallError
 from promptmill.model.local import LocalBackend
+from promptmill.model.local.load import context_of
 from promptmill.model.local.loaded import Loaded
 from promptmill.prompt import Message, Prompt, holes
 
@@ -116,3 +117,16 @@ def _check_fits(loaded: Loaded, question: Question, tokens: int, config: BakeSam
             f"{config.max_new_tokens}, but the context of {loaded.name} is {loaded.context}; "
             "shorten the prompt, leave the question out, or lower max_new_tokens"
         )
+
+
+def without_weights(backend: LocalBackend) -> Loaded:
+    """Enough of a model to make contexts and to see whether they fit: tokenizer and configuration, `model` is None.
+    ModelError where these cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        told = AutoConfig.from_pretrained(backend.folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise ModelError(f"{backend.folder}: the configuration cannot be read ({line})") from None
+    return Loaded(None, backend.chat, frozenset(), context_of(told), backend.name, backend.fingerprint)

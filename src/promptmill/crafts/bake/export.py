@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptmill.errors import InputError, ModelError
-from promptmill.store.files import write_json
-from promptmill.store.run import read_run
+from promptmill.crafts.bake.card import adapter_card, merged_card
+from promptmill.crafts.bake.finished import Base, FinishedBake, finished_bake
+from promptmill.crafts.bake.whole import whole_folder
+from promptmill.errors import InputError
+from promptmill.store.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from promptmill.crafts.bake.compare import Closeness
+    from promptmill.train.batches import Item
 
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "*.jinja", "vocab*", "merges.txt", "generation_config.json")
+DTYPES = ("float32", "bfloat16", "float16")
+ANSWERS = 64  # held-out answers on which a merged model is held against base and adapter
 
 
 def exported(run: Path, to: Path, strength: float, merge: bool, dtype: str) -> list[tuple[str, Any]]:
-    """Write what was asked for; gives what there is to be said of it. InputError for a run that is no finished bake.
+    """Write what was asked for into the new folder `to`; gives what there is to be said of it. InputError for a run
+    that is no finished bake, or a folder that holds something.
 
     strength: the change times so much; 0 is the model as it was, 1 the baked one, more goes beyond.
     A merge is made in float32 and cast last: added up in half precision it moves the logits by 2 % of their spread.
     """
-    report = _report(run)
-    adapter, base = run / report["adapter"], Path(report["base"]["folder"])
-    if not merge:
-        _scaled(adapter, to, strength)
-        return [("strength", f"{strength:g}")]
-    return _merged(adapter, base, to, strength, dtype)
+    bake = finished_bake(run)
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}")
+    if merge:
+        bake.base.check()
+    with whole_folder(to) as folder:
+        if merge:
+            return _merged(bake, folder, strength, dtype)
+        scale_adapter(bake.adapter, folder, strength)
+        write_text(folder / "README.md", adapter_card(bake.report, strength))
+    return [("strength", f"{strength:g}")]
 
 
-def _report(run: Path) -> dict[str, Any]:
-    if read_run(run)["craft"] != "bake":
-        raise InputError(f"{run}: is no run of bake")
-    try:
-        report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{run}: the bake has not come to its end; run the same command again") from None
-    return report
-
-
-def _scaled(adapter: Path, to: Path, strength: float) -> None:
+def scale_adapter(adapter: Path, to: Path, strength: float) -> None:
     """The same tensors; the strength is in alpha, which every reader of adapters multiplies by."""
     to.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(adapter / "adapter_model.safetensors", to / "adapter_model.safetensors")
@@ -47,43 +52,70 @@ def _scaled(adapter: Path, to: Path, strength: float) -> None:
     write_json(to / "adapter_config.json", config)
 
 
-def _merged(adapter: Path, base: Path, to: Path, strength: float, dtype: str) -> list[tuple[str, Any]]:
+def _merged(bake: FinishedBake, to: Path, strength: float, dtype: str) -> list[tuple[str, Any]]:
     import torch
 
     from promptmill.model.local import load
 
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
-    if not base.is_dir():
-        raise ModelError(f"the base model is not at {base} any more; a merge needs it")
-    scaled = to / ".adapter"
-    _scaled(adapter, scaled, strength)
-    whole = load.load_model(base, [scaled], "float32", "cpu", False)
+    base, scaled = bake.base, to / ".adapter"
+    scale_adapter(bake.adapter, scaled, strength)
+    whole = load.load_model(base.folder, [*base.adapters, scaled], "float32", "cpu", False)
     shutil.rmtree(scaled)
-    cast = whole.to(getattr(torch, dtype))
     with load.quiet():
-        cast.save_pretrained(to)
+        whole.to(getattr(torch, dtype)).save_pretrained(to)
+    del whole
     for pattern in TOKENIZER:
-        for path in base.glob(pattern):
+        for path in base.folder.glob(pattern):
             shutil.copyfile(path, to / path.name)
-    change = _difference(adapter, base, to, strength)
-    return [("strength", f"{strength:g}"), ("dtype", dtype), ("largest difference of a logit", f"{change:.2g}")]
+    change = _closeness(bake, to, strength)
+    write_text(to / "README.md", merged_card(bake.report, strength, dtype, change.largest, change.kl))
+    return [("strength", f"{strength:g}"), ("dtype", dtype),
+            ("largest difference of a logit", f"{change.largest:.2g}"),
+            ("KL per token to the adapter", f"{change.kl:.2g}")]  # fmt: skip
 
 
-def _difference(adapter: Path, base: Path, merged: Path, strength: float) -> float:
-    """Of the merged model to base and adapter, over the logits of a fixed row of tokens."""
+def _closeness(bake: FinishedBake, merged: Path, strength: float) -> Closeness:
+    """Of the merged model, its weights as they were cast, to base and adapter in float32; on held-out answers of the
+    bake, without the prompt."""
     import torch
-    from peft import PeftModel
 
+    from promptmill.crafts.bake.compare import closeness
     from promptmill.model.local import load
     from promptmill.train.targets import at_strength
 
-    plain = load.load_model(base, [], "float32", "cpu", False)
-    size = plain.config.get_text_config().vocab_size
-    ids = (torch.arange(32)[None] * 97 + 11) % size
-    with torch.no_grad(), load.quiet():
-        beside = PeftModel.from_pretrained(plain, str(adapter))
-        with at_strength(beside, strength):
-            wanted = beside(input_ids=ids).logits
-        found = load.load_model(merged, [], "float32", "cpu", False)(input_ids=ids).logits
-    return float((wanted - found).abs().max())
+    beside = with_adapter(bake.base, bake.adapter, "float32", "cpu")
+    found = load.load_model(merged, [], "float32", "cpu", False)
+    items = held_answers(bake, found.config.get_text_config().vocab_size)
+    with torch.no_grad(), at_strength(beside, strength):
+        return closeness(beside, found, items)
+
+
+def with_adapter(base: Base, adapter: Path, dtype: str, device: str, name: str = "default") -> Any:
+    """The base, what was merged into it in place, with the adapter beside its weights (peft's wrapper)."""
+    from peft import PeftModel
+
+    from promptmill.model.local import load
+
+    load.check_adapter(str(adapter))
+    plain = load.load_model(base.folder, base.adapters, dtype, device, base.four_bit)
+    with load.quiet():
+        return PeftModel.from_pretrained(plain, str(adapter), adapter_name=name).eval()
+
+
+def held_answers(bake: FinishedBake, vocabulary: int) -> Sequence[Item]:
+    """Held-out answers (any, where nothing was held out) behind their questions without the prompt; where the
+    trajectories were removed, a row of tokens instead."""
+    from promptmill.crafts.bake.baker import item_of
+    from promptmill.crafts.bake.compare import fixed_items
+    from promptmill.crafts.bake.trajectories import read_trajectories
+
+    if bake.trajectories is None:
+        return fixed_items(vocabulary)
+    found: list[Item] = []
+    for split in ("validation", "train"):
+        for one in read_trajectories(bake.trajectories, split):
+            if len(found) < ANSWERS and len(one.answer_ids):
+                found.append(item_of(one))
+        if found:
+            break
+    return found or fixed_items(vocabulary)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from promptmill.crafts.bake.compare_page import comparison_blocks
 from promptmill.report.blocks import Block, Cell, Facts, LinePlot, Page, Series, Table, Text, Tone, Verdict
 from promptmill.report.spend import spend
 
@@ -13,9 +14,22 @@ Report = Mapping[str, Any]
 
 
 def bake_page(report: Report) -> Page:
-    parts = (_verdict, _facts, _prompt, _behaviour, _forgetting, _training, _positions, _sampling)
+    parts = (_verdict, _facts, _prompt, _behaviour, _forgetting, _training, _positions, _sampling, _comparison)
     blocks = chain.from_iterable(part(report) for part in (*parts, spend, _warnings))
     return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks), craft="bake")
+
+
+def sample_page(report: Report) -> Page:
+    """Of trajectories without training."""
+    parts = (_prompt, _sampling, _positions, spend, _warnings)
+    blocks = chain.from_iterable(part(report) for part in parts)
+    return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks),
+                craft="bake sample")  # fmt: skip
+
+
+def _comparison(report: Report) -> list[Block]:
+    """What `bake report` has found, if it was asked."""
+    return comparison_blocks(report["comparison"]) if report.get("comparison") else []
 
 
 def _verdict(report: Report) -> list[Block]:

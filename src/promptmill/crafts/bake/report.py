@@ -29,7 +29,7 @@ def sampling_report(plan: Plan, stage: Stage) -> dict[str, Any]:
         "tokens": {split: int(lengths[splits == split].sum()) for split in SPLITS},
         "ended": float((ends == "stop").mean()), "teacher": kept.teacher, "bytes": size,
         "bytes_per_token": size / tokens, "sampling": recorded(plan.config, plan.loaded.eos),
-        "unprompted": plan.config.unprompted, "warnings": [],
+        "unprompted": plan.config.unprompted, "stage": plan.name, "warnings": [],
     }  # fmt: skip
     if tails is not None:
         mass = 1 - tails.astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from promptmill.crafts.bake.baker import Baked, Baker
+from promptmill.model.local import LocalBackend
 
 MOST_CHANGE = 0.02
 """A loss elsewhere that is called one, where the interval does not reach it."""
@@ -18,13 +19,22 @@ def bake_report(
     return {
         "craft": "bake", "model": baker.backend.name, "prompt": baker.prompt.to_dict(),
         "verdict": verdict(baked, behaviour, forgetting), "adapter": baked.adapter.name,
-        "base": {"name": baker.backend.name, "folder": str(baker.backend.folder), "dtype": baker.backend.dtype},
+        "base": base_of(baker.backend),
         "kl": {"first": outcome.first, "best": outcome.best, "drop": baked.drop, "best_step": outcome.best_step},
         "difficulty": baked.difficulty, "behaviour": behaviour, "forgetting": forgetting,
         "sampling": baked.sampling, "settings": config.model_dump(mode="json"), "seed": baker.seed,
         "training": {"steps": outcome.steps, "tokens": outcome.tokens, "ended": outcome.ended,
                      "rows": list(outcome.rows)},
         "warnings": baked.sampling["warnings"],
+    }  # fmt: skip
+
+
+def base_of(backend: LocalBackend) -> dict[str, Any]:
+    """The model that was baked into, and the adapters that were merged into it for that (whole paths, so that the
+    report can be used from anywhere)."""
+    return {
+        "name": backend.name, "folder": str(backend.folder), "dtype": backend.dtype, "four_bit": backend.four_bit,
+        "adapters": [str(path.resolve()) for path in backend.adapters],
     }  # fmt: skip
 
 
