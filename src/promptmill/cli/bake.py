@@ -1,24 +1,35 @@
-"""`promptmill bake`."""
+"""`promptmill bake run` and `promptmill bake sample`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptmill.cli.config import BakeRunConfig, resolve
+from promptmill.cli.config import BakeRunConfig, BakeSampleRunConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
 from promptmill.cli.screen import bars, err, number, out, show_rows, table
 from promptmill.cli.session import Session, limited, session
 from promptmill.crafts.bake.baker import Baked, Baker
-from promptmill.crafts.bake.contexts import bakeable
-from promptmill.crafts.bake.export import exported
-from promptmill.crafts.bake.page import bake_page
-from promptmill.crafts.bake.questions import Question, read_questions, task_questions
+from promptmill.crafts.bake.card import adapter_card
+from promptmill.crafts.bake.compare_run import page_of
+from promptmill.crafts.bake.config import AS_ORIGINAL
+from promptmill.crafts.bake.contexts import bakeable, contexts, without_weights
+from promptmill.crafts.bake.original import write_split
+from promptmill.crafts.bake.page import sample_page
+from promptmill.crafts.bake.questions import (
+    Question,
+    joined,
+    questions_of,
+    read_questions,
+    task_questions,
+    written_questions,
+)
 from promptmill.crafts.bake.rehearse import other_prompts
-from promptmill.crafts.bake.summary import bake_report
+from promptmill.crafts.bake.summary import bake_report, sample_report
 from promptmill.crafts.bake.worth import behaviour, forgetting
 from promptmill.errors import InputError
 from promptmill.measure.answer import Ask
@@ -27,11 +38,16 @@ from promptmill.model.gate import run_blocking
 from promptmill.model.load import open_backend
 from promptmill.prompt import Prompt
 from promptmill.report.html import render
+from promptmill.store.files import write_text
 from promptmill.store.stage import digest
 from promptmill.tasks.load import load_task
 from promptmill.tasks.task import Example, Task
+from promptmill.train.settings import MAY_CHANGE
+from promptmill.vary.wording import load_wording
 
 NOTHING = Prompt()
+WRITTEN_NOW = "?"
+"""Stands for a question that is not written yet where it is seen whether the prompt fits."""
 
 
 @dataclass(frozen=True)
@@ -42,48 +58,157 @@ class Tried:
     forgetting: tuple[Task, ...]
 
 
-def bake_command(given: Given, **more: Any) -> None:
-    config = resolve(BakeRunConfig, given, **more)
-    prompt = prompt_given(given, NOTHING)
-    if prompt == NOTHING:
-        raise InputError("say which prompt to bake: --prompt TEXT or --prompt-file FILE")
-    questions = _questions(config)
-    others = other_prompts(config.rehearse)
-    tried = Tried(tuple(map(load_task, config.behaviour)), tuple(map(load_task, config.forgetting)))
-    bakeable(open_backend(config.model))
-    identity = {
-        "prompt": prompt.to_dict(), "questions": digest([[one.text, one.split] for one in questions]),
-        "others": digest(list(others)), "bake": config.bake.model_dump(mode="json"), "limit": config.limit,
-        "behaviour": [task.fingerprint for task in tried.behaviour],
-        "forgetting": [task.fingerprint for task in tried.forgetting],
-    }  # fmt: skip
-    name = _name_of(prompt)
-    with session("bake", name, identity, config, given) as work, bars() as watch:
-        backend = bakeable(work.model.backend)
-        tokens = len(questions) * config.bake.sample.sequences * config.bake.sample.max_new_tokens
-        err.print(f"forecast: at most {tokens:,} tokens sampled, then {config.bake.train.epochs} epochs over them")
-        if given["forecast"]:
-            return
-        baker = Baker(backend, prompt, questions, others, config.bake, work.run, config.seed, watch)
-        baked = baker.bake()
-        rows = run_blocking(_try(work, config, baked, prompt, tried))
-        result = bake_report(baker, baked, *rows) | work.ledger.summary() | {"name": name}
-        path = work.run.finish(result, lambda data: render(bake_page(data)))
+@dataclass(frozen=True)
+class Asked:
+    """questions: None where the model is to write them. source: where they are from, in words."""
+
+    questions: list[Question] | None
+    source: str
+
+    def identity(self, config: BakeSampleRunConfig) -> Any:
+        if self.questions is None:
+            return {"about": config.about, "kind": config.about_kind, "count": config.count}
+        return digest([[one.text, one.split] for one in self.questions])
+
+
+def bake_command(given: Given, as_original: bool, **more: Any) -> None:
+    config = resolve(BakeRunConfig, given, **more, **_as_original(as_original))
+    done = bake_run(given, config)
+    if done is None:
+        return
+    result, baked, path = done
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))
     else:
         _show(result, baked, path, config)
 
 
-def _questions(config: BakeRunConfig) -> list[Question]:
+def bake_run(given: Given, config: BakeRunConfig) -> tuple[dict[str, Any], Baked, Path] | None:
+    """A whole bake in a folder of its own: its report, the adapter, where the report lies. None after a forecast."""
+    prompt, asked = _prompt(given), _asked(config)
+    others = other_prompts(config.rehearse)
+    tried = Tried(tuple(map(load_task, config.behaviour)), tuple(map(load_task, config.forgetting)))
+    _check_beforehand(config, prompt, asked)
+    identity = {
+        "prompt": prompt.to_dict(), "questions": asked.identity(config), "others": digest(list(others)),
+        # What may change from session to session is for the training to accept: a bake may be given more epochs.
+        "bake": config.bake.model_dump(mode="json", exclude={"train": set(MAY_CHANGE)}), "limit": config.limit,
+        "behaviour": [task.fingerprint for task in tried.behaviour],
+        "forgetting": [task.fingerprint for task in tried.forgetting],
+    }  # fmt: skip
+    name = _name_of(prompt)
+    with session("bake", name, identity, config, given) as work, bars() as watch:
+        if _forecast(config, asked, given, config.bake.train.epochs):
+            return None
+        questions = _written(work, config, asked)
+        backend = bakeable(work.model.backend)
+        baker = Baker(backend, prompt, questions, others, config.bake, work.run, config.seed, watch)
+        baked = baker.bake()
+        rows = run_blocking(_try(work, config, baked, prompt, tried))
+        result = bake_report(baker, baked, *rows) | work.ledger.summary()
+        result |= {"name": name, "questions": {"from": asked.source}}
+        write_text(baked.adapter / "README.md", adapter_card(result))
+        path = work.run.finish(result, lambda data: page_of(work.run.folder, data))
+    return result, baked, path
+
+
+def sample_command(given: Given, as_original: bool, original: Path | None, **more: Any) -> None:
+    """The first stage alone."""
+    config = resolve(BakeSampleRunConfig, given, **more, **_as_original(as_original))
+    prompt, asked = _prompt(given), _asked(config)
+    _check_beforehand(config, prompt, asked)
+    identity = {"prompt": prompt.to_dict(), "questions": asked.identity(config), "limit": config.limit,
+                "sample": config.bake.sample.model_dump(mode="json")}  # fmt: skip
+    name = _name_of(prompt)
+    with session("bake-sample", name, identity, config, given) as work, bars() as watch:
+        if _forecast(config, asked, given, 0):
+            return
+        questions = _written(work, config, asked)
+        backend = bakeable(work.model.backend)
+        baker = Baker(backend, prompt, questions, (), config.bake, work.run, config.seed, watch)
+        stage, sampling, difficulty = baker.sample()
+        result = sample_report(baker, sampling, difficulty) | work.ledger.summary()
+        result |= {"name": name, "questions": {"from": asked.source}}
+        written = write_split(original, stage, backend.chat.tokenizer.decode) if original else {}
+        path = work.run.finish(result, lambda data: render(sample_page(data)))
+    if given["json_"]:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    far = result["difficulty"]
+    counts = [(f"{split} answers", f"{count:,}") for split, count in result["sampling"]["answers"].items() if count]
+    files = [("original's form", f"{file}, {lines:,} lines") for file, lines in written.items()]
+    moved = f"{far['kl_per_token']:.3f} nats per token, {far['first_token']:.3f} at the first"
+    show_rows([*counts, ("the prompt moves it", moved), ("trajectories", stage.folder), *files, ("report", path),
+               ("page", path.with_suffix(".html"))])  # fmt: skip
+
+
+def _as_original(wanted: bool) -> dict[str, Any]:
+    return {f"bake.sample.{name}": value for name, value in AS_ORIGINAL.items()} if wanted else {}
+
+
+def _prompt(given: Given) -> Prompt:
+    prompt = prompt_given(given, NOTHING)
+    if prompt == NOTHING:
+        raise InputError("say which prompt to bake: --prompt TEXT or --prompt-file FILE")
+    return prompt
+
+
+def _asked(config: BakeSampleRunConfig) -> Asked:
     held = config.bake.sample.validation
-    if (config.inputs is None) == (config.task is None):
-        raise InputError("say on which questions: --inputs FILE (rows with the key question), or --task TASK")
-    if config.inputs is not None:
-        questions = read_questions(config.inputs, held)
-        return list(limited(questions, config.limit, config.seed))
-    assert config.task is not None
-    return task_questions(load_task(config.task), held, config.limit)
+    ways = {"--inputs": config.inputs, "--task": config.task, "--about": config.about}
+    said = [flag for flag, value in ways.items() if value is not None]
+    if len(said) != 1:
+        many = f"one of them, not {' and '.join(said)}: " if said else ""
+        raise InputError(f"say on which questions: {many}--inputs FILE (rows with the key question), --task TASK, "
+                         "or --about TEXT (the model writes them)")  # fmt: skip
+    if config.validation is not None and config.inputs is None:
+        raise InputError("--validation goes with --inputs: it is the file of the questions that are held out")
+    if config.about is not None:
+        return Asked(None, f"written by the model, about: {config.about}")
+    if config.task is not None:
+        return Asked(task_questions(load_task(config.task), held, config.limit), f"task {config.task}")
+    assert config.inputs is not None
+    if config.validation is None:
+        found = list(limited(read_questions(config.inputs, held), config.limit, config.seed))
+        # Drawn, all may be of one split.
+        return Asked(questions_of((one.text for one in found), held), f"file {config.inputs.name}")
+    train = limited(read_questions(config.inputs, 0, "train"), config.limit, config.seed)
+    apart = limited(read_questions(config.validation, 0, "validation"), config.limit, config.seed)
+    return Asked(joined(train, apart), f"files {config.inputs.name} and, held out, {config.validation.name}")
+
+
+def _check_beforehand(config: BakeSampleRunConfig, prompt: Prompt, asked: Asked) -> None:
+    """What can be known to be wrong before a run is begun."""
+    questions = asked.questions or [Question("", WRITTEN_NOW, "train")]
+    contexts(without_weights(bakeable(open_backend(config.model))), prompt, questions, config.bake.sample)
+
+
+def _forecast(config: BakeSampleRunConfig, asked: Asked, given: Given, epochs: int) -> bool:
+    """Say what is to come; True where no more was asked for."""
+    count = config.count if asked.questions is None else len(asked.questions)
+    tokens = count * config.bake.sample.sequences * config.bake.sample.max_new_tokens
+    written = f"{count} questions to be written, " if asked.questions is None else ""
+    trained = f", then {epochs} epochs over them" if epochs else ""
+    err.print(f"forecast: {written}at most {tokens:,} tokens sampled{trained}", soft_wrap=True)
+    if given["forecast"] and given["json_"]:
+        print(json.dumps({"questions": count, "most_tokens": tokens, "epochs": epochs}))
+    return bool(given["forecast"])
+
+
+def _written(work: Session, config: BakeSampleRunConfig, asked: Asked) -> Sequence[Question]:
+    """The questions; written by the model where that was asked for (from the record, when the run is continued)."""
+    if asked.questions is not None:
+        return asked.questions
+
+    async def write() -> list[Question]:
+        assert config.about is not None
+        async with work.model as model:
+            return await written_questions(
+                model, load_wording(), config.about, config.count, kind=config.about_kind,
+                validation=config.bake.sample.validation,
+            )  # fmt: skip
+
+    return run_blocking(write())
 
 
 async def _try(
@@ -125,17 +250,6 @@ def _show(result: dict[str, Any], baked: Baked, path: Path, config: BakeRunConfi
     ]
     written = [("adapter", baked.adapter), ("report", path), ("page", path.with_suffix(".html"))]
     show_rows([("verdict", result["verdict"]), *kept, *written])
-    out.print(f"next: promptmill ask TEXT --model {config.model.name} --adapter {baked.adapter}", markup=False,
-              soft_wrap=True)  # fmt: skip
-
-
-def export_command(run: Path, to: Path, strength: float, merge: bool, dtype: str) -> None:
-    """An adapter of another strength, or a whole model, out of a bake's run."""
-    if to.exists() and any(to.iterdir()):
-        raise InputError(f"--to {to}: the folder is not empty; name a new one")
-    made = exported(run, to, strength, merge, dtype)
-    show_rows([("written", to), *made])
-    if not merge:
-        out.print(f"next: promptmill ask TEXT --model MODEL --adapter {to}", markup=False, soft_wrap=True)
-    else:
-        out.print(f"next: promptmill ask TEXT --model {to}", markup=False, soft_wrap=True)
+    # A bake on top of others holds its own change only, and goes with them.
+    adapters = " ".join(f"--adapter {folder}" for folder in (*config.model.adapters, baked.adapter))
+    out.print(f"next: promptmill ask TEXT --model {config.model.name} {adapters}", markup=False, soft_wrap=True)

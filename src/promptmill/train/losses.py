@@ -34,8 +34,8 @@ class TokenLosses(NamedTuple):
 class Target(Protocol):
     """What the student shall become at each of N tokens."""
 
-    def part(self, rows: slice, student_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Losses (C,) of the tokens `rows` and their gradients by the logits (C, V). The student's log-probs may be
+    def part(self, rows: slice, logits_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Losses (C,) of the tokens `rows` and their gradients by the student's logits (C, V), which may be
         overwritten."""
         ...
 
@@ -85,9 +85,7 @@ class _Chunked(torch.autograd.Function):
             rows = slice(low, low + step)
             logits_CV = memory.logits(head, hidden_ND[rows])
             slope_CV = head.slope(logits_CV) if wanted else None
-            student_CV = memory.log_softmax(logits_CV, "student")
-            del logits_CV
-            each_N[rows], by_logits_CV = target.part(rows, student_CV, memory)
+            each_N[rows], by_logits_CV = target.part(rows, logits_CV, memory)
             if gradient_ND is not None:
                 gradient_CD = head.pull_back(by_logits_CV, slope_CV)
                 gradient_ND[rows] = gradient_CD if weights_N is None else gradient_CD * weights_N[rows, None]
@@ -115,7 +113,9 @@ class FromHidden:
     divergence: Divergence = "forward"
     beta: float = 0.5
 
-    def part(self, rows: slice, student_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def part(self, rows: slice, logits_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        student_CV = memory.log_softmax(logits_CV, "student")
+        del logits_CV
         teacher_CV = memory.log_softmax(memory.logits(self.head, self.hidden_ND[rows]), "teacher")
         free_CV = memory.take("logits", len(student_CV), student_CV.shape[1], student_CV)
         return diverge(self.divergence, student_CV, teacher_CV, self.beta, free_CV)
@@ -137,20 +137,22 @@ class FromTopK:
     divergence: Divergence = "forward"
     beta: float = 0.5
 
-    def part(self, rows: slice, student_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def part(self, rows: slice, logits_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         ids_CK = self.ids_NK[rows].long()
-        kept_CK = student_CV.gather(-1, ids_CK)
-        if ids_CK.shape[1] == student_CV.shape[1]:
-            losses_C, by_kept_CK = diverge(self.divergence, kept_CK, self._teacher(rows, student_CV, False), self.beta)
-            return losses_C, student_CV.scatter_(-1, ids_CK, by_kept_CK)
-        others_CV = student_CV.scatter_(-1, ids_CK, -math.inf)
+        kept_CK = logits_CV.gather(-1, ids_CK)
+        if ids_CK.shape[1] == logits_CV.shape[1]:
+            student_CK, teacher_CK = kept_CK.log_softmax(-1), self._teacher(rows, logits_CV, False)
+            losses_C, by_kept_CK = diverge(self.divergence, student_CK, teacher_CK, self.beta)
+            return losses_C, logits_CV.scatter_(-1, ids_CK, by_kept_CK)
+        others_CV = logits_CV.scatter_(-1, ids_CK, -math.inf)
         most = others_CV.max(-1, keepdim=True)
         share_CV = torch.softmax(
-            others_CV, -1, out=memory.take("logits", len(others_CV), others_CV.shape[1], others_CV)
+            others_CV, -1, out=memory.take("student", len(others_CV), others_CV.shape[1], others_CV)
         )
         others_C1 = most.values - share_CV.gather(-1, most.indices).log()  # logsumexp, in a third of its time
-        student_CW = torch.cat([kept_CK, others_C1], dim=-1)
-        losses_C, by_CW = diverge(self.divergence, student_CW, self._teacher(rows, student_CV, True), self.beta)
+        # Normalised here, over K + 1 outcomes: over the vocabulary it would cost a pass more.
+        student_CW = torch.cat([kept_CK, others_C1], dim=-1).log_softmax(-1)
+        losses_C, by_CW = diverge(self.divergence, student_CW, self._teacher(rows, logits_CV, True), self.beta)
         # The tail's gradient falls on its tokens by their share of it.
         by_logits_CV = share_CV.mul_(by_CW[:, -1:])
         return losses_C, by_logits_CV.scatter_(-1, ids_CK, by_CW[:, :-1])
@@ -173,7 +175,8 @@ class FromSamples:
 
     ids_N: Tensor
 
-    def part(self, rows: slice, student_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def part(self, rows: slice, logits_CV: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        student_CV = memory.log_softmax(logits_CV, "student")
         ids_C1 = self.ids_N[rows, None]
         kept_C1 = student_CV.gather(-1, ids_C1)
         by_logits_CV = student_CV.exp_().scatter_add_(-1, ids_C1, -torch.ones_like(kept_C1))

@@ -60,19 +60,19 @@ class Baker:
 
     def bake(self) -> Baked:
         """Sample, train, keep the best by held-out KL. Blocks. Continues what an earlier session has begun."""
+        stage, sampling, difficulty = self.sample()
+        outcome = self._train(self.backend.loaded(), stage)
+        return Baked(outcome.folder, outcome, sampling, difficulty)
+
+    def sample(self) -> tuple[Stage, dict[str, Any], dict[str, Any]]:
+        """The first stage alone: the trajectories, what there is to be said of them, and the initial KL."""
         from promptmill.crafts.bake.difficulty import initial_kl
 
         loaded = self.backend.loaded()
-        stage, sampling = self._sample(loaded)
-        difficulty = initial_kl(loaded, read_trajectories(stage)).to_dict()
-        outcome = self._train(loaded, stage)
-        return Baked(outcome.folder, outcome, sampling, difficulty)
-
-    def _sample(self, loaded: Loaded) -> tuple[Stage, dict[str, Any]]:
         plan = plan_sampling(loaded, self.prompt, self.questions, self.config.sample, self.seed)
         stage = self.run.stage(plan.name, plan.schema)
         sample(plan, stage, on=lambda done, total: self.watch("sample", done, total))
-        return stage, sampling_report(plan, stage)
+        return stage, sampling_report(plan, stage), initial_kl(loaded, read_trajectories(stage)).to_dict()
 
     def _train(self, loaded: Loaded, stage: Stage) -> Outcome:
         from promptmill.model.local import load

@@ -14,7 +14,7 @@ class BakeSampleConfig(Strict, frozen=True):
     """How trajectories are drawn from the prompted model. All that shapes the distribution stands here: the defaults in
     a model's generation_config play no part."""
 
-    sequences: int = Field(8, ge=1, description="answers drawn for each question")
+    sequences: int = Field(4, ge=1, description="answers drawn for each question")
     min_new_tokens: int = Field(0, ge=0, description="new tokens before an answer may end; 0 leaves it to the model")
     max_new_tokens: int = Field(128, ge=1, description="new tokens of an answer at most")
     temperature: float = Field(1.0, ge=0, description="sampling temperature")
@@ -52,7 +52,7 @@ class BakeConfig(Strict, frozen=True):
 
     sample: BakeSampleConfig = BakeSampleConfig()
     lora: LoraSettings = LoraSettings(rank=16)
-    train: TrainSettings = TrainSettings(epochs=6, rate=1e-3, patience=2, warmup_steps=5)
+    train: TrainSettings = TrainSettings(epochs=4, rate=1e-3, patience=2, warmup_steps=5, batch_items=32)
     loss: Literal["forward", "reverse", "jsd", "samples"] = Field(
         "forward", description="KL(prompted || baked), its reverse, Jensen-Shannon, or cross-entropy on the samples"
     )

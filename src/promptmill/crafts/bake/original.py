@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from promptmill.crafts.bake.questions import Split
-from promptmill.crafts.bake.trajectories import Trajectory
+from promptmill.crafts.bake.trajectories import Trajectory, read_trajectories
 from promptmill.errors import InputError
 from promptmill.store.files import write_whole
+from promptmill.store.stage import Stage
 from promptmill.tasks.formats import read_table
 from promptmill.tasks.split import content_hash
 
@@ -73,6 +74,17 @@ def write_original(path: Path, trajectories: Iterable[Trajectory], decode: Decod
 
     write_whole(path, write)
     return count
+
+
+def write_split(path: Path, stage: Stage, decode: Decode) -> dict[Path, int]:
+    """The answers to learn from in `path`, those that were held out in NAME.validation.jsonl beside it (the original
+    took them from two files). The files, with their lines; none for a split without answers."""
+    written: dict[Path, int] = {}
+    for split, file in (("train", path), ("validation", path.with_name(f"{path.stem}.validation{path.suffix}"))):
+        found = list(read_trajectories(stage, split))
+        if found:
+            written[file] = write_original(file, found, decode)
+    return written
 
 
 def original_row(trajectory: Trajectory, decode: Decode) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def _facts(report: Report) -> list[Block]:
 
 def _prompt(report: Report) -> list[Block]:
     prompt = report["prompt"]
-    parts = [name for name in ("system", "user", "prefix") if prompt.get(name)]
+    said = {name: text for name in ("system", "user", "prefix") if (text := prompt.get(name))}
+    parts = [name for name, text in said.items() if len(said) == 1 or (name, text) != ("user", "{input}")]
     return [Text(prompt[name], verbatim=True, name=name, title="The prompt" * (name == parts[0])) for name in parts]
 
 

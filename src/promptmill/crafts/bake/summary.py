@@ -29,6 +29,16 @@ def bake_report(
     }  # fmt: skip
 
 
+def sample_report(baker: Baker, sampling: dict[str, Any], difficulty: dict[str, Any]) -> dict[str, Any]:
+    """report.json of trajectories without training."""
+    return {
+        "craft": "bake-sample", "model": baker.backend.name, "prompt": baker.prompt.to_dict(),
+        "base": base_of(baker.backend), "difficulty": difficulty, "sampling": sampling,
+        "settings": {"sample": baker.config.sample.model_dump(mode="json")}, "seed": baker.seed,
+        "warnings": sampling["warnings"],
+    }  # fmt: skip
+
+
 def base_of(backend: LocalBackend) -> dict[str, Any]:
     """The model that was baked into, and the adapters that were merged into it for that (whole paths, so that the
     report can be used from anywhere)."""

@@ -1,0 +1,164 @@
+"""`promptmill bake sweep`: every prompt of a folder, at every temperature and rank, shared out over workers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import StatisticsError, correlation
+from typing import Any
+
+from promptmill.cli.bake import NOTHING, bake_run
+from promptmill.cli.config import BakeRunConfig, resolve
+from promptmill.cli.options import Given
+from promptmill.cli.prompts import prompt_given
+from promptmill.cli.screen import err, number, out, show_rows, table
+from promptmill.errors import InputError, PromptmillError
+from promptmill.store.files import write_json
+from promptmill.store.run import difference
+
+SUFFIXES = (".md", ".txt", ".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bake of a sweep. temperature, rank: None leaves them to the settings."""
+
+    prompt: Path
+    temperature: float | None
+    rank: int | None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        parts = [re.sub(r"[^\w.-]+", "-", self.prompt.stem)]
+        parts += [f"t{self.temperature:g}"] if self.temperature is not None else []
+        return "-".join([*parts, f"r{self.rank}"] if self.rank is not None else parts)
+
+    @property
+    def settings(self) -> list[str]:
+        values = {"bake.sample.temperature": self.temperature, "bake.lora.rank": self.rank}
+        return [f"{name}={value}" for name, value in values.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """worker: "i/n", of n workers the i-th, counted from 0."""
+
+    prompts: Path
+    temperatures: tuple[float, ...] = ()
+    ranks: tuple[int, ...] = ()
+    worker: str = "0/1"
+
+    def points(self) -> list[Point]:
+        """Of all workers. InputError for a folder without prompts, or with two of the same name."""
+        if not self.prompts.is_dir():
+            raise InputError(f"--prompts {self.prompts}: is no folder; it holds the prompts, a file each")
+        files = sorted(path for path in self.prompts.iterdir() if path.suffix in SUFFIXES)
+        if not files:
+            raise InputError(f"--prompts {self.prompts}: holds no prompt ({', '.join(SUFFIXES)})")
+        found = [Point(*one) for one in product(files, self.temperatures or (None,), self.ranks or (None,))]
+        names = [point.name for point in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"--prompts {self.prompts}: two bakes would be called {twice}; rename a prompt")
+        return found
+
+    def mine(self) -> Iterator[Point]:
+        """Of this worker. InputError where `worker` is not i/n."""
+        told = re.fullmatch(r"(\d+)/(\d+)", self.worker)
+        place, count = map(int, told.groups()) if told else (0, 0)
+        if place >= count:
+            raise InputError(f"--worker {self.worker}: must be i/n, i from 0 to n - 1, such as 0/2 and 1/2")
+        return (point for at, point in enumerate(self.points()) if at % count == place)
+
+
+def sweep_command(given: Given, grid: Grid, **more: Any) -> None:
+    """Bakes each in its own folder under --out; a bake that is there already is not made again. One that cannot be made
+    does not keep the others from it, and is told at the end."""
+    folder: Path | None = given["out"]
+    if folder is None:
+        raise InputError("--out FOLDER is needed: each bake of the sweep gets a folder in it")
+    if (folder / "run.json").exists():
+        raise InputError(f"--out {folder}: is a single bake; name the folder of the sweep")
+    failed: list[str] = []
+    for point in grid.mine():
+        err.print(f"bake {point.name}", markup=False)
+        try:
+            _bake(given, point, folder, more)
+        except PromptmillError as error:
+            err.print(f"failed: {error}", markup=False, soft_wrap=True)
+            failed.append(point.name)
+    if not given["forecast"]:
+        _tell(folder, grid, given)
+    if failed:
+        raise InputError(f"{len(failed)} of the bakes failed, as said above: {', '.join(failed)}")
+
+
+def _bake(given: Given, point: Point, folder: Path, more: dict[str, Any]) -> None:
+    own = given | {"prompt": None, "prompt_file": point.prompt, "out": folder / point.name, "json_": False,
+                   "set_": [*(given["set_"] or []), *point.settings]}  # fmt: skip
+    config = resolve(BakeRunConfig, own, **more)
+    if not _there(own, config):
+        bake_run(own, config)
+
+
+def _there(own: Given, config: BakeRunConfig) -> bool:
+    """Whether the bake has come to its end already. InputError where it was made with other settings or another
+    prompt."""
+    report = _report(own["out"])
+    if report is None:
+        return False
+    wanted = {"settings": config.bake.model_dump(mode="json"), "prompt": prompt_given(own, NOTHING).to_dict()}
+    if change := difference({key: report[key] for key in wanted}, json.loads(json.dumps(wanted))):
+        raise InputError(f"--out {own['out']}: was made with {change}; name another folder for a new sweep")
+    return True
+
+
+def _tell(folder: Path, grid: Grid, given: Given) -> None:
+    """sweep.json, of what all workers have brought so far, and the same on the screen."""
+    rows = [row for point in grid.points() if (row := _row(folder / point.name, point))]
+    goes_with = None
+    try:
+        kept = [row for row in rows if row["first"] is not None and row["best"] is not None]
+        goes_with = correlation([row["first"] for row in kept], [row["best"] for row in kept])
+    except StatisticsError:  # fewer than two bakes, or all alike
+        pass
+    found = {"bakes": rows, "initial_to_final_kl": goes_with}
+    write_json(folder / "sweep.json", found)
+    if given["json_"]:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    shown = table()
+    for head in ("bake", "KL before", "after", "gone", "behaviour"):
+        shown.add_column(head, justify="left" if head == "bake" else "right")
+    for row in rows:
+        gone = "-" if row["drop"] is None else f"{row['drop']:.1%}"
+        scores = ", ".join(number(score) for score in row["behaviour"].values()) or "-"
+        shown.add_row(row["name"], number(row["first"]), number(row["best"]), gone, scores)
+    out.print(shown)
+    out.print()
+    show_rows([("bakes", f"{len(rows)} of {len(grid.points())}"), ("sweep", folder / "sweep.json")])
+
+
+def _report(run: Path) -> dict[str, Any] | None:
+    """None where the bake has not come to its end yet."""
+    try:
+        report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise InputError(f"{run}/report.json: cannot be read; remove it and run again") from None
+    return report
+
+
+def _row(run: Path, point: Point) -> dict[str, Any] | None:
+    report = _report(run)
+    return report and {
+        "name": point.name, "prompt": point.prompt.name,
+        "temperature": report["settings"]["sample"]["temperature"], "rank": report["settings"]["lora"]["rank"],
+        **{key: report["kl"][key] for key in ("first", "best", "drop")},
+        "behaviour": {one["task"]: one["baked"]["score"] for one in report["behaviour"]},
+    }  # fmt: skip
