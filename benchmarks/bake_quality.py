@@ -64,7 +64,8 @@ def bake(one: Bakeable, backend: LocalBackend, folder: Path, config: BakeConfig)
         baked = baker.bake()
         seconds = time.process_time() - begun
     taken = {
-        "questions": len(questions), "seconds": seconds, "steps": baked.outcome.steps, "tokens": baked.outcome.tokens
+        "questions": len(questions), "seconds": seconds, "steps": baked.outcome.steps, "tokens": baked.outcome.tokens,
+        "tried": len(one.task.test),
     }  # fmt: skip
     return baked.adapter, taken
 
