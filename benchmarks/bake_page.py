@@ -33,13 +33,13 @@ def share(row: Row) -> float:
 
 def quality_section(rows: Sequence[Row], pursuit: Row | None) -> str:
     """Markdown."""
-    examples = rows[0]["elsewhere"]["n"]
+    examples, tried = rows[0]["elsewhere"]["n"], [row["tried"] for row in rows]
     parts = [
         "`python benchmarks/bake_quality.py --out FOLDER --write` measures and writes this section: five prompts\n"
         "on the embedded model, one seed, all with the default settings. What is tried is in no part of a bake\n"
-        f"(reserved texts and problems, openings never seen). Elsewhere: {examples:,} instructions, problems, styles,\n"
-        "facts and personas, each under a system prompt of its own, before and after, paired. CPU seconds:\n"
-        "sampling and training, one thread of a shared machine.",
+        f"(reserved texts and problems, openings never seen; {min(tried)} to {max(tried)} questions a prompt).\n"
+        f"Elsewhere: {examples:,} instructions, problems, styles, facts and personas, each under a system prompt of\n"
+        "its own, before and after, paired. CPU seconds: sampling and training, one thread of a shared machine.",
         _prompts(rows), _worth(rows), _sweep(rows), _merged(rows),
     ]  # fmt: skip
     if pursuit is not None:
@@ -74,8 +74,8 @@ def _sweep(rows: Sequence[Row]) -> str:
     strengths = [point["strength"] for point in rows[0]["sweep"]]
     few = min(point["n"] for row in rows for point in row["sweep"])
     lines = [
-        "Half-baked (`bake export --strength`): KL per token / behaviour without the prompt / change elsewhere "
-        f"({few:,} examples where the strength is neither 0 nor 1), by the adapter's strength:",
+        "Half-baked (`bake export --strength`): KL per token / behaviour without the prompt / change "
+        f"elsewhere\n({few:,} examples where the strength is neither 0 nor 1), by the adapter's strength:",
         "", "| prompt | " + " | ".join(f"{one:g}" for one in strengths) + " |", "|---" * (len(strengths) + 1) + "|",
     ]  # fmt: skip
     for row in rows:

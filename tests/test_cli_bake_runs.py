@@ -164,3 +164,20 @@ def test_only_bakes_of_one_model_are_combined(cli, baked: Path, on_top: Path, be
 def test_a_report_against_a_prompt_that_does_not_fit_is_one_line(cli, baked: Path, tmp_path: Path):
     (tmp_path / "long.md").write_text("cat " * 300)
     cli("bake", "report", str(baked), "--against", "long.md").is_one_error_line("context", "256")
+
+
+def test_the_strengths_of_a_bake_go_from_the_model_as_it_was_to_the_baked_one(baked: Path, cli):
+    said = cli("bake", "strengths", str(baked), "--at", "0,0.5,1", "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    report = json.loads((baked / "report.json").read_text())
+    kl = [one["kl"] for one in found["points"]]
+    assert kl[0] == pytest.approx(report["kl"]["first"], abs=1e-4)
+    assert kl[-1] == pytest.approx(report["kl"]["best"], abs=1e-4)
+    assert "Strengths" in (baked / "report.html").read_text()
+
+
+def test_strengths_that_are_no_numbers_are_one_line(baked: Path, cli):
+    said = cli("bake", "strengths", str(baked), "--at", "half")
+    assert said.code == 2
+    assert said.err.strip() == "error: --at half: must be numbers with commas between, such as 0,0.5,1"

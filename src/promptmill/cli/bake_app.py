@@ -133,6 +133,25 @@ def bake_report(
     report_command(run, against, questions, json_)
 
 
+@bake.command("strengths", epilog="Example: promptmill bake strengths runs/bake-1a2b --behaviour uppercase")
+def bake_strengths(
+    run: Run,
+    behaviour: Annotated[
+        list[str] | None, typer.Option("--behaviour", help="task to be tried without a prompt; may be repeated")
+    ] = None,
+    forgetting: Annotated[
+        list[str] | None, typer.Option("--forgetting", help="task to be tried under its own; may be repeated")
+    ] = None,
+    at: Annotated[str, typer.Option("--at", help="the strengths")] = "0,0.25,0.5,0.75,1,1.25",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="examples of a task at most")] = 200,
+    json_: AsJson = False,
+) -> None:
+    """A finished bake in part: KL and scores from strength 0, the model as it was, to 1 and beyond."""
+    from promptmill.cli.bake_runs import strengths_command
+
+    strengths_command(run, behaviour or [], forgetting or [], at, limit, json_)
+
+
 @bake.command("combine", epilog="Example: promptmill bake combine runs/bake-1a2b runs/bake-3c4d --to both")
 def bake_combine(
     runs: Annotated[list[Path], typer.Argument(help="folders of finished bakes of one model")], to: To

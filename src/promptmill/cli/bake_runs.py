@@ -11,11 +11,15 @@ from promptmill.cli.prompts import read_prompt
 from promptmill.cli.screen import bars, number, out, show_rows, table
 from promptmill.crafts.bake.combine import combined
 from promptmill.crafts.bake.compare_page import NAMES
-from promptmill.crafts.bake.compare_run import compare_bake, write_comparison
+from promptmill.crafts.bake.compare_run import compare_bake, page_of, write_comparison
 from promptmill.crafts.bake.export import exported
 from promptmill.crafts.bake.finished import finished_bake
 from promptmill.crafts.bake.questions import read_questions
+from promptmill.crafts.bake.strengths import measured_strengths, write_strengths
 from promptmill.crafts.bake.worth import WAYS
+from promptmill.errors import InputError
+from promptmill.store.files import write_text
+from promptmill.tasks.load import load_task
 
 
 def report_command(run: Path, against: Path | None, questions: Path | None, json_: bool) -> None:
@@ -35,6 +39,32 @@ def report_command(run: Path, against: Path | None, questions: Path | None, json
         _show_kl(found["against"], f"the same with {against} as the prompt")
     out.print()
     show_rows([("report", path), ("page", run / "report.html")])
+
+
+def strengths_command(
+    run: Path, behaviour: Sequence[str], forgetting: Sequence[str], at: str, limit: int, json_: bool
+) -> None:
+    """KL and scores at each strength; strengths.json, and the page anew."""
+    try:
+        strengths = [float(part) for part in at.split(",")]
+    except ValueError:
+        raise InputError(f"--at {at}: must be numbers with commas between, such as 0,0.5,1") from None
+    bake = finished_bake(run)
+    tasks = [load_task(name) for name in behaviour], [load_task(name) for name in forgetting]
+    found = measured_strengths(bake, *tasks, strengths, limit)
+    path = write_strengths(run, found)
+    write_text(run / "report.html", page_of(run, bake.report))
+    if json_:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    shown = table()
+    for head in ("strength", "KL", *found["behaviour"], *found["forgetting"]):
+        shown.add_column(head, justify="right")
+    for one in found["points"]:
+        shown.add_row(f"{one['strength']:g}", *(number(value) for value in (one["kl"], *one["scores"])))
+    out.print(shown)
+    show_rows([("strengths", path), ("page", run / "report.html")])
+    _next(f"bake export {run} --strength 0.5 --to half")
 
 
 def _show_kl(found: dict[str, Any], title: str) -> None:

@@ -126,14 +126,20 @@ class Baker:
         return main, checked
 
     def _items(self, stage: Stage, split: str) -> list[Item]:
-        items = [item_of(one) for one in read_trajectories(stage, split) if len(one.answer_ids)]
+        from promptmill.train.teacher import common_prefix
+
+        answered = [one for one in read_trajectories(stage, split) if len(one.answer_ids)]
+        # A teacher that is asked while training sees the prompt's keys and values, computed once, before each question.
+        prefix = common_prefix([tuple(one.context_ids.tolist()) for one in answered])
+        items = [item_of(one, prefix) for one in answered]
         if split == "train" and not items:
             raise InputError("the prompted model has answered nothing to learn from; look at the sampling's settings")
         return items
 
 
-def item_of(one: Trajectory) -> Item:
-    """A trajectory as the student learns it: the bare context, the answer, and what the teacher said or sees."""
+def item_of(one: Trajectory, prefix: tuple[int, ...] = ()) -> Item:
+    """A trajectory as the student learns it: the bare context, the answer, what the teacher said or sees. prefix: what
+    all contexts with the prompt begin with."""
     import torch
 
     from promptmill.train.batches import Item, Seen, StoredHidden, StoredTopK
@@ -145,5 +151,5 @@ def item_of(one: Trajectory) -> Item:
         teacher = StoredTopK(torch.from_numpy(one.scores.ids), torch.from_numpy(one.scores.with_tail))
     else:
         prompted = tuple(one.context_ids.tolist())
-        teacher = Seen((), prompted)
+        teacher = Seen(prefix, prompted[len(prefix) :])
     return Item(tuple(one.bare_context_ids.tolist()), tuple(one.answer_ids.tolist()), 1.0, teacher)

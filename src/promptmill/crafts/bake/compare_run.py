@@ -12,6 +12,7 @@ from promptmill.crafts.bake.finished import FinishedBake
 from promptmill.crafts.bake.page import bake_page
 from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.sample import plan_sampling, sample
+from promptmill.crafts.bake.strengths import read_strengths
 from promptmill.crafts.bake.trajectories import Trajectory, read_trajectories
 from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
@@ -52,7 +53,9 @@ def write_comparison(run: Path, found: dict[str, Any], report: dict[str, Any]) -
 
 
 def page_of(run: Path, report: dict[str, Any]) -> str:
-    """The page of a bake, with its comparison where there is one. InputError where that cannot be read."""
+    """The page of a bake, with its comparison and its strengths where there are any. InputError where these cannot be
+    read."""
+    report = report | {"strengths": read_strengths(run)}
     try:
         comparison = json.loads((run / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

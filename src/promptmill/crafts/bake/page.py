@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from promptmill.crafts.bake.compare_page import comparison_blocks
+from promptmill.crafts.bake.strengths import strength_blocks
 from promptmill.report.blocks import Block, Cell, Facts, LinePlot, Page, Series, Table, Text, Tone, Verdict
 from promptmill.report.spend import spend
 
@@ -14,7 +15,18 @@ Report = Mapping[str, Any]
 
 
 def bake_page(report: Report) -> Page:
-    parts = (_verdict, _facts, _prompt, _behaviour, _forgetting, _training, _positions, _sampling, _comparison)
+    parts = (
+        _verdict,
+        _facts,
+        _prompt,
+        _behaviour,
+        _forgetting,
+        _training,
+        _positions,
+        _strengths,
+        _sampling,
+        _comparison,
+    )
     blocks = chain.from_iterable(part(report) for part in (*parts, spend, _warnings))
     return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks), craft="bake")
 
@@ -25,6 +37,10 @@ def sample_page(report: Report) -> Page:
     blocks = chain.from_iterable(part(report) for part in parts)
     return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks),
                 craft="bake sample")  # fmt: skip
+
+
+def _strengths(report: Report) -> list[Block]:
+    return strength_blocks(report["strengths"]) if report.get("strengths") else []
 
 
 def _comparison(report: Report) -> list[Block]:

@@ -1,5 +1,5 @@
 """Prompt pursuit: bake, put the prompt before the baked model again, bake what it does then, and so on (Prompt Baking,
-arXiv 2409.13697, section 4.6).
+arXiv 2409.13697).
 
 Each round is a bake of its own into the model as the round before has left it. A round's adapter holds its own change
 only; all of them loaded together are the model of that round, exactly (`--adapter` several times, or `bake combine`).

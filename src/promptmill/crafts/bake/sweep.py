@@ -1,4 +1,4 @@
-"""Half-baking: what a baked model is at other strengths of its adapter (Prompt Baking, arXiv 2409.13697, section 4.2).
+"""Half-baking: what a baked model is at other strengths of its adapter (Prompt Baking, arXiv 2409.13697).
 
 Strength 0 is the model as it was, 1 as it was trained, between them it is baked in part. All here works on a model in
 memory, wrapped by peft; the same strength is written out by `promptmill bake export --strength`.
