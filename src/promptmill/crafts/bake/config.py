@@ -60,4 +60,4 @@ class BakeConfig(Strict, frozen=True):
     rehearsal: float = Field(
         1.0, ge=0, description="weight of the KL to the model as it was, on other prompts; 0: no rehearsal"
     )
-    rehearsal_answers: int = Field(256, ge=1, description="answers of the model as it was that are rehearsed")
+    rehearsal_answers: int = Field(384, ge=1, description="answers of the model as it was that are rehearsed")

@@ -50,7 +50,7 @@ def _comparison(report: Report) -> list[Block]:
 
 def _verdict(report: Report) -> list[Block]:
     sentence = str(report.get("verdict", ""))
-    tone: Tone = "good" if sentence.startswith("baked") else "open"
+    tone: Tone = "good" if sentence.startswith("baked:") else "open"
     return [Verdict(sentence[:1].upper() + sentence[1:], tone)] if sentence else []
 
 

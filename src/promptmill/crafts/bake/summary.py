@@ -7,6 +7,8 @@ from typing import Any
 from promptmill.crafts.bake.baker import Baked, Baker
 from promptmill.model.local import LocalBackend
 
+WHOLE = 0.9
+"""Share of the KL that must be gone for a bake to be called whole."""
 MOST_CHANGE = 0.02
 """A loss elsewhere that is called one, where the interval does not reach it."""
 
@@ -55,7 +57,8 @@ def verdict(baked: Baked, behaviour: list[dict[str, Any]], forgetting: list[dict
     elif baked.drop <= 0:
         return "not baked: on held-out questions the model is no nearer to the prompted one"
     else:
-        said = f"baked: {baked.drop:.1%} of the KL to the prompted model is gone on held-out questions"
+        whole = "baked" if baked.drop >= WHOLE else "baked in part"
+        said = f"{whole}: {baked.drop:.1%} of the KL to the prompted model is gone on held-out questions"
     said += "".join(
         f"; {one['task']} {one['baked']['score']:.3f} without the prompt, {one['prompted']['score']:.3f} with it before"
         for one in behaviour
