@@ -126,3 +126,12 @@ def test_a_difference_is_told_exactly_where_there_is_one(a: object, b: object):
     if difference({"x": a}, {"x": b}):
         assert not same
         assert digest({"x": a}) != digest({"x": b})
+
+
+def test_what_a_killed_session_was_writing_is_gone_when_the_run_goes_on(tmp_path: Path):
+    with Run(tmp_path / "r", "eval", {"task": "t"}) as run:
+        left = run.folder / "stages" / "answers" / ".part-00002.parquet.7806.part"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+    with Run(tmp_path / "r", "eval", {"task": "t"}):
+        assert not left.exists()

@@ -51,7 +51,11 @@ class Run:
         except OSError as error:
             raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from None
         self.continued = self._check_identity()  # again: another process may have begun it before the lock was ours
-        if not self.continued:
+        if self.continued:  # what a killed session was in the middle of writing; the lock says that nobody is now
+            for left in folder.rglob(".*.part"):
+                if left.is_file():
+                    left.unlink(missing_ok=True)
+        else:
             write_json(folder / "run.json", {
                 "id": secrets.token_hex(6), "craft": craft, "identity": self.identity, "settings": settings or {},
                 "versions": versions(), "python": platform.python_version(), "machine": platform.platform(),
