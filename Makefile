@@ -33,6 +33,7 @@ bench: setup
 	$(BIN)/python benchmarks/harness.py
 	$(BIN)/python benchmarks/local.py
 	$(BIN)/python benchmarks/search.py --parts b c
+	$(BIN)/python benchmarks/bake.py
 
 # Trains the embedded models anew from their seeds, about two hours on one core, and measures them. The weights are in the
 # repository already.

@@ -12,9 +12,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "bake.md"
 MARKED = re.compile(r"(<!-- quality -->\n).*?(<!-- /quality -->)", re.DOTALL)
 Row = Mapping[str, Any]
 SELECTED = (
-    "One choice was made on these very examples: before the rehearsed prompts had any on manner, the baked format cost\n"
-    "2.5 points elsewhere, nearly all of it in other styles. A first set of such prompts (a poet, a king, …) did not help\n"
-    "(4.1); with those that are there now, styles that none of them names were kept as well (one run each)."
+    "One choice was made on these very examples: before the rehearsed prompts had any on manner, the baked format\n"
+    "cost 2.5 points elsewhere, nearly all of it in other styles. A first set of such prompts (a poet, a king, …)\n"
+    "did not help (4.1); with those that are there now, styles that none of them names were kept too (one run each)."
 )
 """What a reader must know of the figures elsewhere."""
 
