@@ -3,6 +3,7 @@ vectors of a sentence-embedding model where one is given."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -61,3 +62,14 @@ class Diversity:
             return False
         self.texts.append(text)
         return True
+
+
+def unlike(texts: Sequence[str], rng: random.Random, count: int, vectors: Vectors | None = None) -> list[str]:
+    """At most `count` of the texts in random order, none too much like another (PromptBreeder's filter before its
+    estimation of distribution)."""
+    kept = Diversity(vectors=vectors)
+    for text in rng.sample(texts, len(texts)):
+        if len(kept.texts) == count:
+            break
+        kept.add(text)
+    return kept.texts

@@ -7,10 +7,9 @@ way; instruction-tuned writers take the order as said, so ours says the truth.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 from promptmill.prompt import fill
-from promptmill.vary.alike import Diversity
+from promptmill.vary.alike import unlike
 from promptmill.vary.scene import Scene, Steps, child
 from promptmill.vary.wording import numbered
 
@@ -43,12 +42,5 @@ def lineage(scene: Scene, rng: random.Random) -> Steps:
     return child(scene.parent.genome.rewritten(answer))
 
 
-def _sample(scene: Scene, rng: random.Random) -> Sequence[str]:
-    """Some instructions of the population in random order, none too much like another (the paper: cosine 0.95)."""
-    texts = [member.instruction for member in scene.population]
-    kept = Diversity(vectors=scene.vectors)
-    for text in rng.sample(texts, len(texts)):
-        if len(kept.texts) == scene.eda_shown:
-            break
-        kept.add(text)
-    return kept.texts
+def _sample(scene: Scene, rng: random.Random) -> list[str]:
+    return unlike([member.instruction for member in scene.population], rng, scene.eda_shown, scene.vectors)

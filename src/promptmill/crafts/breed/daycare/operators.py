@@ -16,7 +16,7 @@ from promptmill.crafts.breed.daycare.walk import Argument
 from promptmill.model.chat import Sampling
 from promptmill.model.script import Filled, Script
 from promptmill.prompt import fill
-from promptmill.vary.alike import Diversity
+from promptmill.vary.alike import unlike
 from promptmill.vary.copied import copies
 from promptmill.vary.scene import Answered, Child, Operator, Scene, Steps
 
@@ -151,11 +151,4 @@ def _own(scene: Scene, rng: random.Random) -> str:
 
 
 def _sample(scene: Scene, rng: random.Random) -> list[str]:
-    """Some task prompts of the population in random order, none too much like another."""
-    texts = [member.genome.prompt.user for member in scene.population]
-    kept = Diversity(vectors=scene.vectors)
-    for text in rng.sample(texts, len(texts)):
-        if len(kept.texts) == scene.eda_shown:
-            break
-        kept.add(text)
-    return kept.texts
+    return unlike([member.genome.prompt.user for member in scene.population], rng, scene.eda_shown, scene.vectors)
