@@ -1,0 +1,1 @@
+"""A model that improves any prompt, learned from no data set: synthetic prompts, a panel of judges, preferences."""

@@ -1,0 +1,75 @@
+"""The settings of a rewrite, a section for each stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from promptmill.model.load import ModelConfig
+from promptmill.settings import Strict
+from promptmill.train.settings import LoraSettings, TrainSettings
+
+
+class SynthesizeConfig(Strict, frozen=True):
+    """From an intent to base prompts, variations of them, and inputs to try them on."""
+
+    topics: int = Field(16, ge=1, description="topics for each intent")
+    prompts: int = Field(6, ge=1, description="base prompts for each topic")
+    variations: int = Field(4, ge=0, description="variations of each base prompt, by the operators that breed uses too")
+    inputs: int = Field(4, ge=0, description="inputs that a prompt is tried on; 0: prompts are complete in themselves")
+    temperature: float = Field(1.0, gt=0, description="of the writer")
+    max_tokens: int = Field(256, ge=1, description="new tokens of a text at most")
+    alike: float = Field(0.9, gt=0, le=1, description="likeness from which a prompt counts as written before")
+    together: float = Field(0.75, gt=0, le=1, description="likeness from which base prompts lie in one cluster")
+    embed: bool = Field(False, description="likeness by sentence embeddings as well (extra embed)")
+    dev: float = Field(0.15, ge=0, lt=1, description="share of the clusters that is held out for choosing")
+    test: float = Field(0.2, ge=0, lt=1, description="share of the clusters that is held out for the test")
+
+
+class AnswerConfig(Strict, frozen=True):
+    """How the main model answers the prompts."""
+
+    samples: int = Field(1, ge=1, description="answers to each prompt and input")
+    temperature: float = Field(0.0, ge=0, description="sampling temperature; above 0 where samples > 1")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(256, ge=1, description="new tokens of an answer at most")
+
+
+class PairsConfig(Strict, frozen=True):
+    """Which differences are believed."""
+
+    z: float = Field(1.0, ge=0, description="a margin must be so many of its standard errors; 0 believes all")
+    margin: float = Field(0.05, ge=0, description="and at least so much of the panel's scale, which is 0 to 1")
+    orders: bool = Field(True, description="ask the judges to compare, in both orders, and keep what they confirm")
+    compared: int = Field(2, ge=1, description="inputs on which they compare")
+    longest: float = Field(4.0, gt=1, description="a rewrite longer than so many times its prompt breaks a rule")
+    similar: float = Field(0.0, ge=0, le=1, description="least similarity of meaning (extra embed); 0: not asked")
+
+
+class LearnConfig(Strict, frozen=True):
+    """How the rewriter learns from the pairs of a round."""
+
+    loss: Literal["dpo", "sft"] = Field("dpo", description="preferences, or fine-tuning on the best rewrites (BPO)")
+    beta: float = Field(0.1, gt=0, description="DPO's beta")
+    sft: float = Field(1.0, ge=0, description="weight of the chosen text's own likelihood beside DPO")
+    contrast: float = Field(0.0, ge=0, description="weight of InfoNCE over good and bad rewrites of a prompt")
+    tau: float = Field(0.1, gt=0, description="InfoNCE's temperature")
+    kl: float = Field(0.0, ge=0, description="weight of the KL to the rewriter before the round, on earlier prompts")
+    replay: float = Field(0.25, ge=0, lt=1, description="share of a round's pairs that are of earlier rounds")
+    lora: LoraSettings = LoraSettings(rank=16, targets="all")
+    train: TrainSettings = TrainSettings(epochs=4, rate=5e-4, warmup_steps=5, batch_items=32)
+
+
+class RewriteConfig(Strict, frozen=True):
+    """The whole pipeline."""
+
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    answer: AnswerConfig = AnswerConfig()
+    pairs: PairsConfig = PairsConfig()
+    learn: LearnConfig = LearnConfig()
+    rounds: int = Field(2, ge=1, description="rounds of rewriting, judging and learning")
+    rewrites: int = Field(8, ge=1, description="rewrites of each prompt that the rewriter of a round is asked for")
+    stream: bool = Field(False, description="one intent a round, in order, instead of all in each (continual learning)")
+    tune_main: bool = Field(False, description="also fine-tune the main model on its best answers")
+    target: ModelConfig | None = Field(None, description="test: another main model than the one that was trained for")
