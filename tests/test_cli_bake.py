@@ -216,7 +216,8 @@ def test_an_adapter_of_another_base_is_refused(mistake, tiny_folder: Path, tmp_p
     baked = bake(tmp_path_factory.mktemp("baked"), tiny_folder, "run")
     other = another_model(tmp_path / "other", hidden_size=32, head_dim=8)
     given = ["--model", str(other), "--adapter", str(baked / "adapter"), *files(tmp_path), *settings()]
-    mistake(["bake", "run", "--prompt", PROMPT, *given], ["made for another model"], begun=True)
+    mistake(["bake", "run", "--prompt", PROMPT, *given], ["made for another model"])
+    mistake(["bake", "run", "--prompt", PROMPT, *given, "--adapter", "none"], ["no adapter at none"])
 
 
 def test_a_loss_that_is_no_number_ends_it_and_keeps_what_was_good(cli, tiny_folder: Path, tmp_path: Path):

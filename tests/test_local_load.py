@@ -118,3 +118,17 @@ def test_a_missing_extra_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(load, "find_spec", lambda name: None)
     assert "pip install 'promptmill[local]'" in error_of(str(tiny_folder))
+
+
+def test_an_adapter_of_another_model_is_refused_before_any_weights_are_read(tiny_folder: Path, tmp_path: Path) -> None:
+    adapter = lora(tmp_path / "adapter", tiny_folder, 1)
+    deeper = lora(tmp_path / "deeper", tiny_model(tmp_path / "deep", num_hidden_layers=3), 1)
+    assert "layers.2" in error_of(str(tiny_folder), adapters=[str(deeper)])
+    narrow = tiny_model(tmp_path / "narrow", num_key_value_heads=1)
+    (narrow / "model.safetensors").write_bytes(b"not read")
+    assert "24 wide, here 12" in error_of(str(narrow), adapters=[str(adapter)]), "what goes into it is as wide in both"
+    gpt2 = tiny_model(tmp_path / "gpt2", "gpt2")
+    assert "does not have" in error_of(str(gpt2), adapters=[str(adapter)])
+    LocalBackend(str(gpt2), device="cpu", adapters=[str(lora(tmp_path / "own", gpt2, 1, ["c_attn"]))])
+    (deeper / "adapter_model.safetensors").write_bytes(b"broken")
+    assert "cannot be read as safetensors" in error_of(str(tiny_folder), adapters=[str(deeper)])

@@ -5,30 +5,11 @@ from typing import Annotated
 
 import typer
 
-from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, Given, Limit, with_options
+from promptmill.cli.bake_options import ASKED, QUESTIONS, TRIED
+from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, Given, with_options
 
 bake = typer.Typer(no_args_is_help=True, help="Put a prompt into the weights: the model then does without it.")
 
-_ASKED = "Questions"
-
-Inputs = Annotated[
-    Path | None, typer.Option("--inputs", help="JSONL of questions, key: question", rich_help_panel=_ASKED)
-]
-Validation = Annotated[
-    Path | None,
-    typer.Option("--validation", help="JSONL of those held out (else a share of --inputs)", rich_help_panel=_ASKED),
-]
-TaskName = Annotated[
-    str | None, typer.Option("--task", help="or a task, whose train examples are asked", rich_help_panel=_ASKED)
-]
-About = Annotated[
-    str | None,
-    typer.Option("--about", help="or what the model is to write questions about itself", rich_help_panel=_ASKED),
-]
-Count = Annotated[int | None, typer.Option("--count", help="questions that it writes (64)", rich_help_panel=_ASKED)]
-AsOriginal = Annotated[
-    bool, typer.Option("--as-original", help="sample as the original's defaults did", rich_help_panel=_ASKED)
-]
 Run = Annotated[Path, typer.Argument(help="folder of a finished bake")]
 To = Annotated[Path, typer.Option("--to", help="new folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="the result on standard output as JSON")]
@@ -36,37 +17,43 @@ AsJson = Annotated[bool, typer.Option("--json", help="the result on standard out
 
 @bake.command("run", epilog="Example: promptmill bake run --prompt 'Write the text in uppercase.' --task uppercase "
                             "--behaviour uppercase")  # fmt: skip
-@with_options(MODEL, PROMPT, BUDGET, RUN)
+@with_options(MODEL, PROMPT, QUESTIONS, TRIED, BUDGET, RUN)
 def bake_run(
     given: Given,
-    inputs: Inputs = None,
-    validation: Validation = None,
-    task: TaskName = None,
-    about: About = None,
-    count: Count = None,
-    as_original: AsOriginal = False,
-    behaviour: Annotated[
-        list[str] | None, typer.Option("--behaviour", help="task on which the baked model is tried; may be repeated")
+    trajectories: Annotated[
+        Path | None,
+        typer.Option("--trajectories", rich_help_panel=ASKED, help="or answers that are there already: the folder of a "
+                     "finished bake sample or bake run, or the original's JSONL"),
     ] = None,
     forgetting: Annotated[
         list[str] | None, typer.Option("--forgetting", help="task that it must still do; may be repeated")
     ] = None,
-    rehearse: Annotated[Path | None, typer.Option("--rehearse", help="YAML list of other prompts to be kept")] = None,
-    limit: Limit = None,
-) -> None:
+) -> None:  # fmt: skip
     """Sample the prompted model, train an adapter on it, and try the result. Gives a LoRA adapter.
 
     With --adapter the prompt is baked on top of an earlier bake; the new adapter then goes with the earlier one.
     """
     from promptmill.cli.bake import bake_command
 
-    bake_command(given, as_original, inputs=inputs, validation=validation, task=task, about=about, count=count,
-                 behaviour=behaviour, forgetting=forgetting, rehearse=rehearse, limit=limit)  # fmt: skip
+    bake_command(given, trajectories=trajectories, forgetting=forgetting)
+
+
+@bake.command("pursue", epilog="Example: promptmill bake pursue --prompt 'Never use the letter e.' --rounds 3 "
+                               "--inputs questions.jsonl --behaviour no-e.yaml --out pursuit")  # fmt: skip
+@with_options(MODEL, PROMPT, QUESTIONS, TRIED, BUDGET, RUN)
+def bake_pursue(
+    given: Given,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="bakes, one on top of the other (3)")] = None,
+) -> None:
+    """Prompt pursuit: bake, put the prompt before the baked model, bake again. Gives an adapter for each round."""
+    from promptmill.cli.bake_pursue import pursue_command
+
+    pursue_command(given, rounds=rounds)
 
 
 @bake.command("sweep", epilog="Example: promptmill bake sweep --prompts prompts --temperature 1 --temperature 2 "
                               "--rank 4 --rank 16 --inputs questions.jsonl --out sweep --worker 0/2")  # fmt: skip
-@with_options(MODEL, BUDGET, RUN)
+@with_options(MODEL, QUESTIONS, TRIED, BUDGET, RUN)
 def bake_sweep(
     given: Given,
     prompts: Annotated[Path, typer.Option("--prompts", help="folder of prompts: .md, .txt, .yaml, .json")],
@@ -75,45 +62,27 @@ def bake_sweep(
     ] = None,
     rank: Annotated[list[int] | None, typer.Option("--rank", help="of the adapter; may be repeated")] = None,
     worker: Annotated[str, typer.Option("--worker", help="i/n: only every n-th bake, from the i-th on")] = "0/1",
-    inputs: Inputs = None,
-    validation: Validation = None,
-    task: TaskName = None,
-    behaviour: Annotated[
-        list[str] | None, typer.Option("--behaviour", help="task on which baked models are tried; may be repeated")
-    ] = None,
-    rehearse: Annotated[Path | None, typer.Option("--rehearse", help="YAML list of other prompts to be kept")] = None,
-    limit: Limit = None,
 ) -> None:
     """Bake each prompt of a folder at each temperature and rank, and compare: sweep.json."""
     from promptmill.cli.bake_sweep import Grid, sweep_command
 
-    grid = Grid(prompts, tuple(temperature or ()), tuple(rank or ()), worker)
-    sweep_command(given, grid, inputs=inputs, validation=validation, task=task, behaviour=behaviour, rehearse=rehearse,
-                  limit=limit)  # fmt: skip
+    sweep_command(given, Grid(prompts, tuple(temperature or ()), tuple(rank or ()), worker))
 
 
 @bake.command("sample", epilog="Example: promptmill bake sample --prompt 'Write the text in uppercase.' "
                                "--inputs questions.jsonl --original trajectories.jsonl")  # fmt: skip
-@with_options(MODEL, PROMPT, BUDGET, RUN)
+@with_options(MODEL, PROMPT, QUESTIONS, BUDGET, RUN)
 def bake_sample(
     given: Given,
-    inputs: Inputs = None,
-    validation: Validation = None,
-    task: TaskName = None,
-    about: About = None,
-    count: Count = None,
-    as_original: AsOriginal = False,
     original: Annotated[
         Path | None,
         typer.Option("--original", help="write the original's JSONL too; what is held out into NAME.validation.jsonl"),
     ] = None,
-    limit: Limit = None,
 ) -> None:
     """Only draw the prompted model's answers, and say how far the prompt moves it. No training."""
     from promptmill.cli.bake import sample_command
 
-    sample_command(given, as_original, original, inputs=inputs, validation=validation, task=task, about=about,
-                   count=count, limit=limit)  # fmt: skip
+    sample_command(given, original)
 
 
 @bake.command("report", epilog="Example: promptmill bake report runs/bake-1a2b --against other-prompt.md")

@@ -11,8 +11,9 @@ from pathlib import Path
 from statistics import StatisticsError, correlation
 from typing import Any
 
-from promptmill.cli.bake import NOTHING, bake_run
-from promptmill.cli.config import BakeRunConfig, resolve
+from promptmill.cli.bake import bake_run
+from promptmill.cli.bake_asked import NOTHING, bake_config
+from promptmill.cli.config import BakeRunConfig
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
 from promptmill.cli.screen import err, number, out, show_rows, table
@@ -75,7 +76,7 @@ class Grid:
         return (point for at, point in enumerate(self.points()) if at % count == place)
 
 
-def sweep_command(given: Given, grid: Grid, **more: Any) -> None:
+def sweep_command(given: Given, grid: Grid) -> None:
     """Bakes each in its own folder under --out; a bake that is there already is not made again. One that cannot be made
     does not keep the others from it, and is told at the end."""
     folder: Path | None = given["out"]
@@ -87,7 +88,7 @@ def sweep_command(given: Given, grid: Grid, **more: Any) -> None:
     for point in grid.mine():
         err.print(f"bake {point.name}", markup=False)
         try:
-            _bake(given, point, folder, more)
+            _bake(given, point, folder)
         except PromptmillError as error:
             err.print(f"failed: {error}", markup=False, soft_wrap=True)
             failed.append(point.name)
@@ -97,10 +98,10 @@ def sweep_command(given: Given, grid: Grid, **more: Any) -> None:
         raise InputError(f"{len(failed)} of the bakes failed, as said above: {', '.join(failed)}")
 
 
-def _bake(given: Given, point: Point, folder: Path, more: dict[str, Any]) -> None:
+def _bake(given: Given, point: Point, folder: Path) -> None:
     own = given | {"prompt": None, "prompt_file": point.prompt, "out": folder / point.name, "json_": False,
                    "set_": [*(given["set_"] or []), *point.settings]}  # fmt: skip
-    config = resolve(BakeRunConfig, own, **more)
+    config = bake_config(BakeRunConfig, own)
     if not _there(own, config):
         bake_run(own, config)
 

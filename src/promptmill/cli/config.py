@@ -96,12 +96,24 @@ class BakeSampleRunConfig(AskConfig):
     bake: BakeConfig = BakeConfig()
 
 
-class BakeRunConfig(BakeSampleRunConfig):
-    """Settings of `promptmill bake run`."""
+class BakeTrainConfig(BakeSampleRunConfig):
+    """What the commands that train share."""
 
     behaviour: list[str] = Field([])
-    forgetting: list[str] = Field([])
     rehearse: Path | None = None
+
+
+class BakeRunConfig(BakeTrainConfig):
+    """Settings of `promptmill bake run`."""
+
+    trajectories: Path | None = Field(None, description="answers that are there already, in place of questions")
+    forgetting: list[str] = Field([])
+
+
+class BakePursueConfig(BakeTrainConfig):
+    """Settings of `promptmill bake pursue`."""
+
+    rounds: int = Field(3, ge=1, description="bakes, one on top of the other")
 
 
 C = TypeVar("C", bound=AskConfig)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.bake.questions import Question
+from promptmill.crafts.bake.ready import Ready
 from promptmill.crafts.bake.report import sampling_report
 from promptmill.crafts.bake.sample import plan_sampling, sample
 from promptmill.crafts.bake.trajectories import Trajectory, read_trajectories
@@ -47,7 +48,8 @@ class Baked:
 
 @dataclass
 class Baker:
-    """prompt: what goes into the weights. others: prompts under which the model must stay as it was."""
+    """prompt: what goes into the weights. others: prompts under which the model must stay as it was. ready: its answers
+    to the questions, where they are there already; else they are drawn."""
 
     backend: LocalBackend
     prompt: Prompt
@@ -57,6 +59,7 @@ class Baker:
     run: Run
     seed: int = 0
     watch: Watch = lambda phase, done, total: None
+    ready: Ready | None = None
 
     def bake(self) -> Baked:
         """Sample, train, keep the best by held-out KL. Blocks. Continues what an earlier session has begun."""
@@ -69,10 +72,14 @@ class Baker:
         from promptmill.crafts.bake.difficulty import initial_kl
 
         loaded = self.backend.loaded()
+        stage, told = self.ready.fill(self.run) if self.ready else self._drawn(loaded)
+        return stage, told, initial_kl(loaded, read_trajectories(stage)).to_dict()
+
+    def _drawn(self, loaded: Loaded) -> tuple[Stage, dict[str, Any]]:
         plan = plan_sampling(loaded, self.prompt, self.questions, self.config.sample, self.seed)
         stage = self.run.stage(plan.name, plan.schema)
         sample(plan, stage, on=lambda done, total: self.watch("sample", done, total))
-        return stage, sampling_report(plan, stage), initial_kl(loaded, read_trajectories(stage)).to_dict()
+        return stage, sampling_report(plan, stage)
 
     def _train(self, loaded: Loaded, stage: Stage) -> Outcome:
         from promptmill.model.local import load

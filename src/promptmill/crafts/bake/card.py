@@ -118,7 +118,8 @@ def _making(report: Report) -> list[str]:
         ["questions", f"{sampling['questions']['train']} for training, {sampling['questions']['validation']} held out"
                       + (f"; {asked}" if asked else "")],
         ["answers of the prompted model", f"{sampling['answers']['train']}, {sampling['tokens']['train']} tokens"],
-        ["drawn at", ", ".join(f"{key} {drawn[key]}" for key in ("temperature", "top_p", "top_k", "max_new_tokens"))],
+        ["drawn at", ", ".join(f"{key} {drawn[key]}" for key in ("temperature", "top_p", "top_k", "max_new_tokens")
+                               if key in drawn) or "not known"],
         ["without the prompt", f"{sampling['unprompted']}"],
         ["loss", f"{settings['loss']}, rehearsal {settings['rehearsal']:g}"],
         ["LoRA", _settings(settings["lora"])],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from promptmill.crafts.bake.config import BakeSampleConfig
 from promptmill.crafts.bake.questions import Question
@@ -122,11 +123,20 @@ def _check_fits(loaded: Loaded, question: Question, tokens: int, config: BakeSam
 def without_weights(backend: LocalBackend) -> Loaded:
     """Enough of a model to make contexts and to see whether they fit: tokenizer and configuration, `model` is None.
     ModelError where these cannot be read."""
+    told = _configuration(backend)
+    return Loaded(None, backend.chat, frozenset(), context_of(told), backend.name, backend.fingerprint)
+
+
+def vocabulary_of(backend: LocalBackend) -> int:
+    """How many tokens the model knows; ids are below it."""
+    return int(_configuration(backend).get_text_config(decoder=True).vocab_size)
+
+
+def _configuration(backend: LocalBackend) -> Any:
     from transformers import AutoConfig
 
     try:
-        told = AutoConfig.from_pretrained(backend.folder, trust_remote_code=False, local_files_only=True)
+        return AutoConfig.from_pretrained(backend.folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:
         line = " ".join(str(error).split())[:160]
         raise ModelError(f"{backend.folder}: the configuration cannot be read ({line})") from None
-    return Loaded(None, backend.chat, frozenset(), context_of(told), backend.name, backend.fingerprint)

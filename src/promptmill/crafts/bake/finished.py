@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,11 @@ class FinishedBake:
         return found[0] if found and found[0].is_dir() else None
 
 
-def finished_bake(run: Path) -> FinishedBake:
-    """InputError for a folder that holds no bake, or one that has not come to its end."""
-    if read_run(run)["craft"] != "bake":
-        raise InputError(f"{run}: is no run of bake")
+def finished_bake(run: Path, crafts: Sequence[str] = ("bake",)) -> FinishedBake:
+    """crafts: what the run may be of ("bake-sample" has no adapter). InputError for a folder that holds no bake, or one
+    that has not come to its end."""
+    if read_run(run)["craft"] not in crafts:
+        raise InputError(f"{run}: is no run of {' or '.join(crafts)}")
     where = run / "report.json"
     try:
         report: dict[str, Any] = json.loads(where.read_text(encoding="utf-8"))

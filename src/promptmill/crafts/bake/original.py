@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,36 @@ READ = ("input_ids", "prompt_input_ids", "prompt_input_ids_nosys", "generated_te
 HIGHEST = 2**31
 
 
-def read_original(path: Path, split: Split = "train") -> Iterator[Trajectory]:
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take: token ids below `vocabulary`, and `context` tokens in all."""
+
+    model: str
+    vocabulary: int
+    context: int
+
+    def check(self, where: str, prompted: Sequence[int], bare: Sequence[int], answer: Sequence[int]) -> None:
+        """InputError, with `where`, for what is beyond them."""
+        highest = max(*prompted, *bare, *answer)
+        if highest >= self.vocabulary:
+            raise InputError(
+                f"{where}: has the token {highest}, but the vocabulary of {self.model} ends at {self.vocabulary - 1}; "
+                "was it drawn from another model?"
+            )
+        tokens = max(len(prompted), len(bare)) + len(answer)
+        if tokens > self.context:
+            raise InputError(
+                f"{where}: prompt and answer have {tokens} tokens, but the context of {self.model} is {self.context}; "
+                "leave the line out"
+            )
+
+
+def read_original(path: Path, split: Split = "train", limits: Limits | None = None) -> Iterator[Trajectory]:
     """The trajectories of one of the original's files, without teacher scores: it kept none.
 
     A batch was filled up with end tokens; of these the first is kept, as the end of its answer. Lines without a
     `question` (older files) are known by the text of their unprompted prompt. InputError names the line and the key.
+    limits: what every line must keep to.
     """
     repeats: Counter[str] = Counter()
     for row in read_table(path, "jsonl").rows:
@@ -49,6 +75,8 @@ def read_original(path: Path, split: Split = "train") -> Iterator[Trajectory]:
         if len(mask) != len(ids):
             raise InputError(f"{where}: generated_text_mask has {len(mask)} entries and input_ids {len(ids)}")
         answer, ended = _answer(ids[len(prompted) :], mask[len(prompted) :], where)
+        if limits:
+            limits.check(where, prompted, bare, answer)
         question = row.values.get("question", row.values.get("prompt_text_nosys"))
         if not isinstance(question, str):
             raise InputError(f"{where}: has neither a question nor a prompt_text_nosys")
@@ -80,11 +108,16 @@ def write_split(path: Path, stage: Stage, decode: Decode) -> dict[Path, int]:
     """The answers to learn from in `path`, those that were held out in NAME.validation.jsonl beside it (the original
     took them from two files). The files, with their lines; none for a split without answers."""
     written: dict[Path, int] = {}
-    for split, file in (("train", path), ("validation", path.with_name(f"{path.stem}.validation{path.suffix}"))):
+    for split, file in (("train", path), ("validation", validation_file(path))):
         found = list(read_trajectories(stage, split))
         if found:
             written[file] = write_original(file, found, decode)
     return written
+
+
+def validation_file(path: Path) -> Path:
+    """Where the answers lie that are held out of that file."""
+    return path.with_name(f"{path.stem}.validation{path.suffix}")
 
 
 def original_row(trajectory: Trajectory, decode: Decode) -> dict[str, Any]:

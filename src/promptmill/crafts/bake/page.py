@@ -39,6 +39,58 @@ def sample_page(report: Report) -> Page:
                 craft="bake sample")  # fmt: skip
 
 
+def pursuit_page(report: Report) -> Page:
+    """Of several rounds, one baked on top of the other."""
+    parts = (_gain, _prompt, _rounds, _courses, spend, _warnings)
+    blocks = chain.from_iterable(part(report) for part in parts)
+    return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks),
+                craft="bake pursue")  # fmt: skip
+
+
+def _gain(report: Report) -> list[Block]:
+    sentence = str(report["verdict"])
+    shown = next((one for one in report["gained"] if one["n"]), None)
+    tones: dict[str, Tone] = {"better": "good", "worse": "bad"}
+    drawn = {} if shown is None else {"value": shown["gain"], "lo": shown["lo"], "hi": shown["hi"]}
+    return [Verdict(sentence[:1].upper() + sentence[1:], tones.get(shown["verdict"], "open") if shown else "open",
+                    **drawn)]  # fmt: skip
+
+
+def _rounds(report: Report) -> list[Block]:
+    tasks = [one["task"] for one in report["start"]["behaviour"]]
+    ways = [head for task in tasks for head in (task, f"{task}, prompted")]
+    heads = ["round", "KL before", "after", "to the model as it was", *ways]
+    rows: list[list[Cell]] = []
+    for one in (report["start"], *report["rounds"]):
+        scores: list[Cell] = [met[way] for met in one["behaviour"] for way in ("bare", "prompted")]
+        rows.append([one["number"], one["first"], one["best"], one["kl_to_start"], *scores])
+    note = (
+        "KL per token on held-out questions: before and after a round to the prompted model that it began with, then "
+        "to the prompted model as it was. Round 0 is the model as it was."
+    )
+    return [Table(heads, rows, title="Rounds", note=note)]
+
+
+def _courses(report: Report) -> list[Block]:
+    steps = [report["start"], *report["rounds"]]
+    kl = [
+        Series(name, [(float(one["number"]), one[key]) for one in steps if one[key] is not None])
+        for name, key in (
+            ("before the round", "first"),
+            ("after it", "best"),
+            ("to the model as it was", "kl_to_start"),
+        )
+    ]
+    blocks: list[Block] = [LinePlot([one for one in kl if one.points], "round", "nats per token", title="By round")]
+    scores = [
+        Series(f"{met['task']}{said}", [(float(one["number"]), one["behaviour"][at][way]) for one in steps
+                                        if one["behaviour"][at][way] is not None])
+        for at, met in enumerate(report["start"]["behaviour"])
+        for way, said in (("bare", ""), ("prompted", ", prompted"))
+    ]  # fmt: skip
+    return [*blocks, LinePlot(scores, "round", "score")] if scores else blocks
+
+
 def _strengths(report: Report) -> list[Block]:
     return strength_blocks(report["strengths"]) if report.get("strengths") else []
 

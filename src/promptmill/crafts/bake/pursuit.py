@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.crafts.bake.baker import Baked, Baker, Watch
+from promptmill.crafts.bake.card import adapter_card
+from promptmill.crafts.bake.compare_run import page_of
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.summary import bake_report
 from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
 from promptmill.prompt import Prompt
+from promptmill.store.files import write_text
 from promptmill.store.run import Run
 from promptmill.store.stage import digest
 
@@ -49,13 +52,8 @@ class Pursuit:
 
     def rounds(self, count: int) -> Iterator[Round]:
         """Bake `count` times, each round yielded when it is done, so a caller may look at it and end there. Blocks.
-        What was begun in the folder before goes on. InputError for a model whose adapters cannot be merged into it:
-        another cannot be trained on top of them."""
-        if self.backend.dtype != "float32" or self.backend.four_bit:
-            raise InputError(
-                f"{self.backend.name} in {'4 bit' if self.backend.four_bit else self.backend.dtype} cannot be baked on "
-                "top of a bake, which is merged for that: load it in float32 (--dtype float32)"
-            )
+        What was begun in the folder before goes on. InputError as of `stackable`."""
+        stackable(self.backend)
         adapters: tuple[Path, ...] = ()
         for number in range(1, count + 1):
             baked = self._bake(number, adapters)
@@ -69,7 +67,9 @@ class Pursuit:
             seed = self.seed + number - 1
             baker = Baker(backend, self.prompt, self.questions, self.others, self.config, run, seed, self.watch)
             baked = baker.bake()
-            run.finish(bake_report(baker, baked, [], []))
+            report = bake_report(baker, baked, [], []) | {"name": f"round {number}"}
+            write_text(baked.adapter / "README.md", adapter_card(report))
+            run.finish(report, lambda data: page_of(run.folder, data))
         return baked
 
     def _identity(self, backend: LocalBackend) -> dict[str, Any]:
@@ -78,6 +78,16 @@ class Pursuit:
             "questions": digest([[one.text, one.split] for one in self.questions]), "others": digest(list(self.others)),
             "bake": self.config.model_dump(mode="json"), "seed": self.seed,
         }  # fmt: skip
+
+
+def stackable(backend: LocalBackend) -> LocalBackend:
+    """InputError for a model whose adapters cannot be merged into it: another cannot be trained on top of them."""
+    if backend.dtype != "float32" or backend.four_bit:
+        raise InputError(
+            f"{backend.name} in {'4 bit' if backend.four_bit else backend.dtype} cannot be baked on "
+            "top of a bake, which is merged for that: load it in float32 (--dtype float32)"
+        )
+    return backend
 
 
 def stacked(backend: LocalBackend, adapters: Sequence[Path]) -> LocalBackend:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from promptmill.crafts.bake.questions import SPLITS
+from promptmill.crafts.bake.questions import SPLITS, Question
 from promptmill.crafts.bake.sample import Plan, recorded
 from promptmill.crafts.bake.trajectories import kept_in
 from promptmill.errors import InputError
@@ -17,19 +18,27 @@ LITTLE = 0.95
 
 
 def sampling_report(plan: Plan, stage: Stage) -> dict[str, Any]:
+    """What the plan has come to, see `stage_report`."""
+    questions = [piece.question for shard in plan.shards for piece in shard]
+    return stage_report(stage, questions, recorded(plan.config, plan.loaded.eos), plan.config.unprompted)
+
+
+def stage_report(
+    stage: Stage, questions: Iterable[Question], sampling: dict[str, Any], unprompted: str
+) -> dict[str, Any]:
     """Counts of each split, how the answers ended, the probability that the kept scores have captured (teacher=topk),
     bytes on disk, the sampling as it was, and warnings in words. InputError where the sampling is not at its end."""
     kept = kept_in(stage)
     splits, ends, lengths, tails = _columns(stage)
-    questions = {piece.question.id: piece.question.split for shard in plan.shards for piece in shard}
+    asked = {question.id: question.split for question in questions}
     size, tokens = sum(path.stat().st_size for path in stage.shards()), int(lengths.sum())
     report: dict[str, Any] = {
-        "questions": {split: sum(one == split for one in questions.values()) for split in SPLITS},
+        "questions": {split: sum(one == split for one in asked.values()) for split in SPLITS},
         "answers": {split: int((splits == split).sum()) for split in SPLITS},
         "tokens": {split: int(lengths[splits == split].sum()) for split in SPLITS},
         "ended": float((ends == "stop").mean()), "teacher": kept.teacher, "bytes": size,
-        "bytes_per_token": size / tokens, "sampling": recorded(plan.config, plan.loaded.eos),
-        "unprompted": plan.config.unprompted, "stage": plan.name, "warnings": [],
+        "bytes_per_token": size / tokens, "sampling": sampling,
+        "unprompted": unprompted, "stage": stage.folder.name, "warnings": [],
     }  # fmt: skip
     if tails is not None:
         mass = 1 - tails.astype(np.float64)
@@ -50,8 +59,9 @@ def _warnings(report: dict[str, Any]) -> list[str]:
             "raise k, or take teacher=hidden"
         )
     if report["ended"] < 0.5:
-        most = report["sampling"]["max_new_tokens"]
-        found.append(f"{1 - report['ended']:.0%} of the answers were cut at {most} tokens: raise max_new_tokens")
+        most = report["sampling"].get("max_new_tokens")
+        where = f" at {most} tokens: raise max_new_tokens" if most else ""
+        found.append(f"{1 - report['ended']:.0%} of the answers were cut{where}")
     if not report["questions"]["validation"]:
         found.append("no question is held out: nothing will tell when to stop")
     return found

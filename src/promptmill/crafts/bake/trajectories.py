@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from promptmill.crafts.bake.questions import Question
 from promptmill.errors import InputError
 from promptmill.store.stage import Stage
 
@@ -160,6 +161,22 @@ def kept_in(stage: Stage | Path) -> Kept:
     return kept
 
 
+def questions_in(folder: Path) -> list[Question]:
+    """The questions that the trajectories of a stage answer, each once, in their order. InputError as of `kept_in`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept_in(folder)
+    found: dict[str, Question] = {}
+    for path in sorted(folder.glob("part-*.parquet")):
+        try:
+            rows = pq.read_table(path, columns=["question_id", "question", "split"]).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(path, error) from None
+        found |= {row["question_id"]: Question(*row.values()) for row in rows}
+    return list(found.values())
+
+
 def read_trajectories(stage: Stage | Path, split: str | None = None) -> Iterator[Trajectory]:
     """The trajectories of a stage in the order of their questions, a shard in memory at a time.
 
@@ -184,7 +201,11 @@ def _read_shard(path: Path, kept: Kept) -> Iterator[Trajectory]:
         for row in range(table.num_rows):
             yield _trajectory({name: values[row] for name, values in columns.items()}, kept)
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as trajectories ({' '.join(str(error).split())[:160]})") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read as trajectories ({' '.join(str(error).split())[:160]})")
 
 
 def _values(column: Any) -> Sequence[Any]:

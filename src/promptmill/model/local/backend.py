@@ -46,8 +46,9 @@ class LocalBackend:
     max_context: tokens of prompt and answer, where less than the model's own limit.
     threads:     torch's CPU threads, set for the whole process at `open`; None leaves them as they are.
 
-    The constructor reads only what the fingerprint needs; weights are loaded at the first `open` and kept. The same
-    request gives the same answer whatever it is batched with, up to rounding in the last bits of a logit.
+    The constructor reads only what the fingerprint needs, and sees whether adapters are of this model; weights are
+    loaded at the first `open` and kept. The same request gives the same answer whatever it is batched with, up to
+    rounding in the last bits of a logit.
     """
 
     continues = True
@@ -70,6 +71,8 @@ class LocalBackend:
         self.name = path_or_name.rstrip("/").rpartition("/")[2] if path_or_name.count("/") != 1 else path_or_name
         self.folder = load.resolve(path_or_name)
         self.adapters = tuple(load.check_adapter(path) for path in adapters)
+        if self.adapters:  # now, not when the weights are loaded: by then a run has been begun
+            load.check_made_for(self.folder, self.adapters)
         self.device = load.pick_device(device)
         self.dtype = load.pick_dtype(dtype, self.device)
         self.four_bit = load_in_4bit

@@ -233,21 +233,48 @@ def _with_adapters(model: Any, adapters: Sequence[Path], merge: bool) -> Any:
         raise ModelError(f"{adapters[0]}: the adapter cannot be loaded ({_line(error)})") from None
 
 
+def check_made_for(folder: Path, adapters: Sequence[Path]) -> None:
+    """ModelError where an adapter was made for another model than that in `folder`: before weights are loaded, from the
+    config's layers and the shapes in the adapters' headers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with quiet(), torch.device("meta"):  # layers without numbers
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # as in load_model
+        raise ModelError(f"{folder}: the model cannot be loaded ({_line(error)})") from None
+    for adapter in adapters:
+        _check_fits(model, adapter)
+
+
 def _check_fits(model: Any, folder: Path) -> None:
     """peft only warns where an adapter was made for another model: compare its shapes with the layers it names."""
-    from safetensors import safe_open
-
     modules = dict(model.named_modules())
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
-            name, part, _ = key.removeprefix("base_model.model.").rpartition(".lora_A")
-            if not part:
-                continue
-            layer, shape = modules.get(name), file.get_slice(key).get_shape()
-            width = getattr(layer, "in_features", None) or getattr(layer, "nx", None)
-            if layer is None or (width is not None and width != shape[-1]):
-                have = "which this model does not have" if layer is None else f"{shape[-1]} wide, here {width}"
-                raise ModelError(f"{folder}: the adapter was made for another model (it changes {name}, {have})")
+    for key, shape in _shapes(folder / "adapter_model.safetensors").items():
+        name, _, factor = key.removeprefix("base_model.model.").rpartition(".lora_")
+        side = factor.partition(".")[0]
+        if side not in ("A", "B"):
+            continue
+        layer = modules.get(name)
+        # The first factor takes what the layer takes, the second gives what it gives; nx, nf: GPT-2's own layers.
+        names, width = (("in_features", "nx"), shape[-1]) if side == "A" else (("out_features", "nf"), shape[0])
+        here = next((value for one in names if (value := getattr(layer, one, None)) is not None), None)
+        if layer is None or (here is not None and here != width):
+            have = "which this model does not have" if layer is None else f"{width} wide, here {here}"
+            raise ModelError(f"{folder}: the adapter was made for another model (it changes {name}, {have})")
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Of the tensors of a safetensors file, from its header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 (no dict)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file}: cannot be read as safetensors ({_line(error)})") from None
 
 
 @contextmanager
