@@ -10,7 +10,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -129,17 +129,19 @@ def collate(
 
 
 def plan_epoch(
-    lengths: Sequence[int], *, tokens: int, items: int, seed: int, epoch: int, shuffled: bool = True
-) -> list[list[int]]:
+    lengths: Sequence[int], *, tokens: int, items: int, seed: int, epoch: int, shuffled: bool = True,
+    sequences: int = 1,
+) -> list[list[int]]:  # fmt: skip
     """Which items make which batch of an epoch: lists of indices. Every epoch has the same number of batches.
 
     It follows from the arguments alone, so an epoch can be begun anywhere. InputError for an item longer than `tokens`.
+    sequences: of each item, padded to its length; `tokens` and `items` count them all (but an item is never split).
     """
-    longest = max(lengths, default=0)
+    longest = max(lengths, default=0) * sequences
     if longest > tokens:
-        raise InputError(
-            f"a sequence has {longest} tokens, more than a batch may have: set batch_tokens to {longest} or more"
-        )
+        what = "a sequence has" if sequences == 1 else f"{sequences} sequences that belong together have"
+        raise InputError(f"{what} {longest} tokens, more than a batch may have: set batch_tokens to {longest} or more")
+    tokens, items = tokens // sequences, max(1, items // sequences)
     order = list(range(len(lengths)))
     draw = random.Random(f"order {seed} {epoch}")
     if shuffled:
@@ -168,6 +170,7 @@ class Items:
     device: torch.device | str = "cpu"
     padding: Literal["left", "right"] = "right"
     lengths: list[int] = field(init=False)
+    sequences: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not self.items:

@@ -7,9 +7,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -28,12 +28,24 @@ Row = dict[str, Any]
 
 
 class Source(Protocol):
-    """What is trained on: `batches.Items`, or anything else whose batches its objective understands."""
+    """What is trained on: `batches.Items`, or anything else whose batches its objective understands.
+
+    lengths: columns that each item needs. sequences: rows of each (a preference has two).
+    """
 
     lengths: list[int]
+    sequences: ClassVar[int]
 
     def batch(self, indices: Sequence[int], epoch: int = 0, number: int = 0) -> Any: ...
     def digest(self) -> str: ...
+
+
+def activations(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:
+    """The precision of the activations, for what must be computed as the loop computes it."""
+    wanted = settings.precision
+    if wanted == "auto":
+        wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return torch.autocast(device.type, torch.bfloat16) if wanted == "bfloat16" else nullcontext()
 
 
 class Trainer:
@@ -134,8 +146,9 @@ class Trainer:
         """The epoch's steps: for each its batches, as number and indices."""
         one = self.settings
         batches = plan_epoch(
-            self.items.lengths, tokens=one.batch_tokens, items=one.batch_items, seed=one.seed, epoch=epoch
-        )
+            self.items.lengths, tokens=one.batch_tokens, items=one.batch_items, seed=one.seed, epoch=epoch,
+            sequences=self.items.sequences,
+        )  # fmt: skip
         numbered = list(enumerate(batches))
         return [numbered[low : low + one.accumulate] for low in range(0, len(numbered), one.accumulate)]
 
@@ -161,7 +174,7 @@ class Trainer:
         progress, total, count, parts = self.state.progress, 0.0, 0.0, Means()
         for number, indices in group:
             batch = self.items.batch(indices, progress.epoch, number)
-            with self._precision():
+            with activations(self.settings, self.device):
                 loss = self.objective.loss(self.model, batch)
             value = loss.total.item()
             self._check(value, "loss", group)
@@ -179,12 +192,6 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total / count, count, norm, parts.means()
-
-    def _precision(self) -> Any:
-        wanted = self.settings.precision
-        if wanted == "auto":
-            wanted = "bfloat16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-        return torch.autocast(self.device.type, torch.bfloat16) if wanted == "bfloat16" else nullcontext()
 
     def _check(self, value: float, what: str, group: list[tuple[int, list[int]]]) -> None:
         if math.isfinite(value):
@@ -208,13 +215,14 @@ class Trainer:
         assert self.validation is not None
         one, progress, parts = self.settings, self.state.progress, Means()
         batches = plan_epoch(
-            self.validation.lengths, tokens=one.batch_tokens, items=one.batch_items, seed=0, epoch=0, shuffled=False
-        )
+            self.validation.lengths, tokens=one.batch_tokens, items=one.batch_items, seed=0, epoch=0, shuffled=False,
+            sequences=self.validation.sequences,
+        )  # fmt: skip
         self.model.eval()
         with torch.no_grad():
             for number, indices in enumerate(batches):
                 batch = self.validation.batch(indices, 0, number)
-                with self._precision():
+                with activations(self.settings, self.device):
                     loss = self.checked.loss(self.model, batch)
                 parts.add({"validation": (loss.total.item(), loss.count)} | loss.parts)
         means = parts.means()

@@ -65,18 +65,24 @@ class Memory:
 def token_losses(
     hidden_ND: Tensor, head: Head, target: Target, *, weights_N: Tensor | None = None, chunk: int | None = None
 ) -> TokenLosses:
-    """The losses of N tokens whose logits are head(hidden_ND). chunk: tokens at a time; it changes no value."""
+    """The losses of N tokens whose logits are head(hidden_ND), and their sum. chunk: as in `each_loss`."""
+    each_N = each_loss(hidden_ND, head, target, chunk=chunk)
+    return TokenLosses((each_N if weights_N is None else each_N * weights_N).sum(), each_N.detach())
+
+
+def each_loss(hidden_ND: Tensor, head: Head, target: Target, *, chunk: int | None = None) -> Tensor:
+    """(N,): the losses of N tokens whose logits are head(hidden_ND), each differentiable by the hidden states, for
+    losses that are not linear in them. chunk: tokens at a time; it changes no value."""
     cells = CPU_CELLS if hidden_ND.device.type == "cpu" else GPU_CELLS
     step = chunk or max(1, cells // head.vocabulary)
     wanted = hidden_ND.requires_grad and torch.is_grad_enabled()
-    return TokenLosses(*_Chunked.apply(hidden_ND, head, target, weights_N, step, wanted))  # type: ignore[no-untyped-call]
+    each_N: Tensor = _Chunked.apply(hidden_ND, head, target, step, wanted)  # type: ignore[no-untyped-call]
+    return each_N
 
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden_ND: Tensor, head: Head, target: Target, weights_N: Tensor | None, step: int, wanted: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden_ND: Tensor, head: Head, target: Target, step: int, wanted: bool) -> Tensor:
         exact = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
         each_N = torch.empty(len(hidden_ND), dtype=exact, device=hidden_ND.device)
         gradient_ND = torch.empty_like(hidden_ND) if wanted else None
@@ -87,16 +93,14 @@ class _Chunked(torch.autograd.Function):
             slope_CV = head.slope(logits_CV) if wanted else None
             each_N[rows], by_logits_CV = target.part(rows, logits_CV, memory)
             if gradient_ND is not None:
-                gradient_CD = head.pull_back(by_logits_CV, slope_CV)
-                gradient_ND[rows] = gradient_CD if weights_N is None else gradient_CD * weights_N[rows, None]
+                gradient_ND[rows] = head.pull_back(by_logits_CV, slope_CV)
         ctx.save_for_backward(gradient_ND)
-        ctx.mark_non_differentiable(each_N)
-        return (each_N if weights_N is None else each_N * weights_N).sum(), each_N
+        return each_N
 
     @staticmethod
-    def backward(ctx: Any, *by_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *by_each: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_ND,) = ctx.saved_tensors
-        return gradient_ND * by_outputs[0].to(gradient_ND.dtype), None, None, None, None, None
+        return (gradient_ND * by_each[0][:, None]).to(gradient_ND.dtype), None, None, None, None
 
 
 @dataclass(frozen=True)
