@@ -11,6 +11,8 @@ from promptmill.errors import InputError
 
 FLAG = "--continue"
 NOT_AGAIN = {"--forecast", FLAG}
+IN_STEPS = "rewrite"
+"""The craft whose runs go on with another step than the one they were begun with."""
 
 
 def again(arguments: Sequence[str]) -> list[str]:
@@ -30,6 +32,8 @@ def again(arguments: Sequence[str]) -> list[str]:
     said = list(takewhile(lambda word: not word.startswith("-"), added[:2]))  # a craft, and what it is to work on
     if said and said[0] != craft:
         raise InputError(f"{FLAG} {folder}: was begun by promptmill {craft}, not by promptmill {said[0]}")
+    if said[1:] and craft == IN_STEPS:
+        begun[:1] = said[1:]
     if said[1:] and said[1] not in begun:
         raise InputError(f"{FLAG} {folder}: was begun without {said[1]}; leave it out")
     added = added[len(said) :]

@@ -40,11 +40,11 @@ class Session:
     store: CallStore
     prices: dict[str, Price]
 
-    def another(self, kind: ModelConfig) -> Model:
+    def another(self, kind: ModelConfig, role: str = "task") -> Model:
         """One more model in the same books and the same record."""
         backend = open_backend(kind)
         price = price_of(backend.name, self.prices, self.ledger.budget)
-        return behind_gate(backend, kind, role="task", store=self.store, ledger=self.ledger, price=price)
+        return behind_gate(backend, kind, role=role, store=self.store, ledger=self.ledger, price=price)
 
     @contextmanager
     def closing(self, sink: S | None) -> Iterator[S | None]:

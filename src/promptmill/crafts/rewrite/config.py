@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from promptmill.judge.panel import EMBEDDED_PANEL, PanelConfig
 from promptmill.model.load import ModelConfig
 from promptmill.settings import Strict
 from promptmill.train.settings import LoraSettings, TrainSettings
@@ -42,9 +43,25 @@ class PairsConfig(Strict, frozen=True):
     z: float = Field(1.0, ge=0, description="a margin must be so many of its standard errors; 0 believes all")
     margin: float = Field(0.05, ge=0, description="and at least so much of the panel's scale, which is 0 to 1")
     orders: bool = Field(True, description="ask the judges to compare, in both orders, and keep what they confirm")
+    most: int = Field(4, ge=1, description="pairs of one base prompt at most, a broken rule aside")
     compared: int = Field(2, ge=1, description="inputs on which they compare")
     longest: float = Field(4.0, gt=1, description="a rewrite longer than so many times its prompt breaks a rule")
     similar: float = Field(0.0, ge=0, le=1, description="least similarity of meaning (extra embed); 0: not asked")
+
+
+class LearnLoraSettings(LoraSettings):
+    """An adapter's settings with a rewriter's defaults: of the fields, so that whoever sets one keeps the others."""
+
+    targets: Literal["attention", "all"] | list[str] = "all"
+
+
+class LearnTrainSettings(TrainSettings):
+    """The loop's settings with a rewriter's defaults."""
+
+    epochs: int = Field(4, ge=1)
+    rate: float = Field(5e-4, gt=0, allow_inf_nan=False)
+    warmup_steps: int = Field(5, ge=0)
+    batch_items: int = Field(32, ge=1)
 
 
 class LearnConfig(Strict, frozen=True):
@@ -57,19 +74,29 @@ class LearnConfig(Strict, frozen=True):
     tau: float = Field(0.1, gt=0, description="InfoNCE's temperature")
     kl: float = Field(0.0, ge=0, description="weight of the KL to the rewriter before the round, on earlier prompts")
     replay: float = Field(0.25, ge=0, lt=1, description="share of a round's pairs that are of earlier rounds")
-    lora: LoraSettings = LoraSettings(rank=16, targets="all")
-    train: TrainSettings = TrainSettings(epochs=4, rate=5e-4, warmup_steps=5, batch_items=32)
+    lora: LearnLoraSettings = LearnLoraSettings()
+    train: LearnTrainSettings = LearnTrainSettings()
+
+
+class TestingConfig(Strict, frozen=True):
+    """How a rewriter is tested on base prompts that it has not seen."""
+
+    panel: PanelConfig | None = Field(None, description="judges of the test, other than those that taught")
+    target: ModelConfig | None = Field(None, description="another main model than the one that was trained for")
+    candidates: int = Field(8, ge=1, description="rewrites of a prompt from which the best is taken")
 
 
 class RewriteConfig(Strict, frozen=True):
-    """The whole pipeline."""
+    """The whole pipeline. judge: who says which output is better; a model that is not of the wheel judges itself, in
+    three ways, where no panel is named."""
 
     synthesize: SynthesizeConfig = SynthesizeConfig()
     answer: AnswerConfig = AnswerConfig()
+    judge: PanelConfig = EMBEDDED_PANEL
     pairs: PairsConfig = PairsConfig()
     learn: LearnConfig = LearnConfig()
+    test: TestingConfig = TestingConfig()
     rounds: int = Field(2, ge=1, description="rounds of rewriting, judging and learning")
     rewrites: int = Field(8, ge=1, description="rewrites of each prompt that the rewriter of a round is asked for")
     stream: bool = Field(False, description="one intent a round, in order, instead of all in each (continual learning)")
     tune_main: bool = Field(False, description="also fine-tune the main model on its best answers")
-    target: ModelConfig | None = Field(None, description="test: another main model than the one that was trained for")

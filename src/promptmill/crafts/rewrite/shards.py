@@ -57,5 +57,6 @@ def _parts(items: Iterable[T], rows: int) -> Iterator[Sequence[T]]:
 def _begin_afresh(model: Model) -> None:
     if isinstance(model.backend, LocalBackend):
         model.backend.forget()
-        model.store.close()
+        if model.store.path is None:  # one of ours, and not the run's own record
+            model.store.close()
         model.store = CallStore(None, model.store.run)

@@ -98,7 +98,30 @@ class PairRow:
     reason: str | None = None
 
 
-Record = BaseRow | VariationRow | InputRow | OutputRow | PairRow
+@dataclass(frozen=True, slots=True)
+class ImprovedRow:
+    """What became of a test prompt. raw: the rewriter's first answer; broken: the rules that it breaks. rewrite: what
+    is offered, None where the prompt is left alone, with the reason. expected: the predictor's gain."""
+
+    base_id: str
+    round: int
+    prompt: str
+    raw: str | None
+    broken: list[str]
+    rewrite: str | None
+    reason: str
+    expected: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferredRow:
+    """p: the judges' mean probability that the rewrite's answers are better than the prompt's own; None: unread."""
+
+    base_id: str
+    p: float | None
+
+
+Record = ImprovedRow | PreferredRow | BaseRow | VariationRow | InputRow | OutputRow | PairRow
 _TYPES = {"str": "string", "int": "int32", "float": "float64", "list[str]": "list"}
 
 

@@ -1,0 +1,202 @@
+"""`promptmill rewrite run` and its steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from promptmill.cli.config import RewriteRunConfig, resolve
+from promptmill.cli.options import Given
+from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
+from promptmill.cli.session import Session, session
+from promptmill.crafts.rewrite.config import RewriteConfig
+from promptmill.crafts.rewrite.init import configs_of
+from promptmill.crafts.rewrite.page import rewrite_page
+from promptmill.crafts.rewrite.pipeline import Pipeline, Step
+from promptmill.crafts.rewrite.prompts_file import GivenPrompt, read_prompts
+from promptmill.crafts.rewrite.roles import Roles, roles_of
+from promptmill.crafts.rewrite.rounds import Bench
+from promptmill.errors import InputError
+from promptmill.judge.panel import JudgeConfig, PanelConfig, open_panel
+from promptmill.model.gate import Model, run_blocking
+from promptmill.model.load import ModelConfig, open_backend
+from promptmill.model.local import LocalBackend
+from promptmill.report.html import render
+from promptmill.settings import read_mapping
+from promptmill.store.stage import digest
+from promptmill.vary.wording import load_wording
+
+FILES = ("panel", "test_panel")
+OTHERS = {"rounds", "test", "tune_main"}
+"""Settings of which the tables of the rounds do not know: a run may go on with others."""
+
+
+def rewrite_command(given: Given, step: Step, place: int) -> None:
+    config = _config(given)
+    roles = roles_of(given["setup"], load_wording()) if given["setup"] else Roles.of(load_wording())
+    prompts = read_prompts(config.prompts) if config.prompts else []
+    if not config.intents and not prompts:
+        raise InputError("say what the prompts are for: --intent TEXT (may be repeated), or --prompts FILE")
+    rewriter = config.rewriter or config.model
+    _trainable(rewriter)
+    name = config.intents[0] if config.intents else (config.prompts or Path("prompts")).stem
+    with session("rewrite", name, _identity(config, roles, prompts), config, given, config.writer) as work, \
+            bars() as watch:  # fmt: skip
+        if _forecast(config, prompts, given):
+            return
+        pipeline = _pipeline(work, config, roles, prompts, rewriter)
+        pipeline.bench.watch = watch
+        found = run_blocking(pipeline.run(step, place))
+        result = {"craft": "rewrite", "name": name, "model": config.model.name, "rewriter": rewriter.name,
+                  "base": _base_of(rewriter), "settings": config.rewrite.model_dump(mode="json"),
+                  "wording": roles.wording.refine, **found, **work.ledger.summary()}  # fmt: skip
+        path = work.run.finish(result, lambda data: render(rewrite_page(data)))
+    show_warnings(found.get("warnings", []))
+    if given["json_"]:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        _show(result, path)
+
+
+def _config(given: Given) -> RewriteRunConfig:
+    """Files of judges are read where their names stand; a folder of settings lies under all other layers."""
+    read = {
+        name: read_mapping(given[name], f"--{name.replace('_', '-')} {given[name]}") for name in FILES if given[name]
+    }
+    config = resolve(RewriteRunConfig, given | dict.fromkeys(FILES) | {"rewrite": _setup(given)}, **read)
+    if "judge" not in config.rewrite.model_fields_set and not config.model.embedded:
+        rewrite = config.rewrite.model_copy(update={"judge": own_panel(config.model)})
+        return config.model_copy(update={"rewrite": rewrite})
+    return config
+
+
+def _setup(given: Given) -> dict[str, Any] | None:
+    return configs_of(given["setup"]) if given["setup"] else None
+
+
+def own_panel(model: ModelConfig) -> PanelConfig:
+    """The main model as its own judge, in three ways: better than nothing, and no panel of independent minds."""
+    return PanelConfig(judges=[
+        JudgeConfig(name="self-yes-no", model=model, ask="yes_no"),
+        JudgeConfig(name="self-correctness", model=model, criteria=["correctness"]),
+        JudgeConfig(name="self-completeness", model=model, criteria=["completeness"]),
+    ])  # fmt: skip
+
+
+def _trainable(rewriter: ModelConfig) -> None:
+    backend = open_backend(rewriter)
+    if not isinstance(backend, LocalBackend):
+        raise InputError(f"{backend.name} cannot be trained: its weights are not here; give --rewriter a model folder, "
+                         "a Hugging Face name or embedded")  # fmt: skip
+
+
+def _identity(config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt]) -> dict[str, Any]:
+    rewriter = open_backend(config.rewriter or config.model)
+    return {
+        "intents": config.intents, "prompts": digest([repr(one) for one in prompts]), "roles": roles.digest,
+        "rewriter": rewriter.fingerprint, "rewrite": config.rewrite.model_dump(mode="json", exclude=OTHERS),
+    }  # fmt: skip
+
+
+def _pipeline(
+    work: Session, config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt], rewriter: ModelConfig
+) -> Pipeline:
+    rewrite = config.rewrite
+
+    def judges(kind: ModelConfig) -> Model:
+        return work.another(kind, "judge")
+
+    panel = open_panel(rewrite.judge, judges)
+    bench = Bench(
+        work.run, work.model, panel, digest(rewrite.judge.model_dump(mode="json"), roles.digest), roles.wording,
+        roles.main_model, rewrite, rewriter, work.another, config.seed,
+    )  # fmt: skip
+    test = rewrite.test
+    other = (
+        (open_panel(test.panel, judges), digest(test.panel.model_dump(mode="json"), roles.digest))
+        if test.panel
+        else None
+    )
+    target = work.another(test.target) if test.target else None
+    warnings = list(rewrite.judge.warnings)
+    if any(one.model == config.model for one in rewrite.judge.judges) and not config.model.embedded:
+        warnings.append("the main model judges itself: name other judges with --panel")
+    return Pipeline(bench, work.writer, rewrite.judge.gate, config.intents, prompts, other, target,
+                    config.allow_weak_panel, warnings)  # fmt: skip
+
+
+def _base_of(rewriter: ModelConfig) -> dict[str, Any]:
+    backend = open_backend(rewriter)
+    assert isinstance(backend, LocalBackend)
+    return {"name": rewriter.name, "folder": str(backend.folder.resolve()), "dtype": backend.dtype,
+            "adapters": [str(path.resolve()) for path in backend.adapters]}  # fmt: skip
+
+
+def _forecast(config: RewriteRunConfig, prompts: list[GivenPrompt], given: Given) -> bool:
+    """Say what is to come; True where no more was asked for."""
+    most = forecast(config.rewrite, len(config.intents), len(prompts))
+    told = ", ".join(f"{count:,} {what}" for what, count in most.items())
+    err.print(f"forecast, at most: {told}", soft_wrap=True)
+    if given["forecast"] and given["json_"]:
+        print(json.dumps(most))
+    return bool(given["forecast"])
+
+
+def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int]:
+    """Calls at most, by what they are for."""
+    one = config.synthesize
+    bases = intents * one.topics * one.prompts + prompts
+    learned = round(bases * (1 - one.test))
+    tried = max(1, one.inputs) * config.answer.samples
+    candidates = learned * (1 + one.variations + config.rounds * config.rewrites)
+    tests = (bases - learned) * (config.rounds + 1)
+    questions = sum(len(judge.criteria) or 3 if judge.ask == "rate" else 1 for judge in config.judge.judges)
+    return {
+        "base prompts": bases, "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs),
+        "rewrites": learned * config.rounds * config.rewrites + tests * config.test.candidates,
+        "answers": (candidates + 3 * tests) * tried, "judgements": (candidates + 3 * tests) * tried * questions,
+    }  # fmt: skip
+
+
+def _show(result: dict[str, Any], path: Path) -> None:
+    made = result["synthesize"]
+    rows: list[tuple[str, Any]] = [("base prompts", f"{made['dedup']['kept']:,}")]
+    if "panel" in result:
+        rows.append(("panel", result["panel"]["verdict"]))
+    for one in result.get("rounds", []):
+        pairs = ", ".join(f"{count} {kind}" for kind, count in one["pairs"].items())
+        rows.append((f"round {one['round']}", f"{pairs}; {one['steps']} steps"))
+    if "pairs" in result:
+        rows.append(("pairs", ", ".join(f"{count} {kind}" for kind, count in result["pairs"].items()) or "none"))
+    if "test" in result:
+        _show_test(result["test"])
+        rows.append(("verdict", result["verdict"]))
+    show_rows([*rows, ("report", path), ("page", path.with_suffix(".html"))])
+    run = path.parent
+    following = {"synthesize": "answer", "answer": "judge", "judge": "pairs", "pairs": "train", "train": "test"}
+    if result["step"] == "test":
+        out.print(f"next: promptmill rewrite apply PROMPT --rewriter {run}", markup=False, soft_wrap=True)
+    else:
+        out.print(
+            f"next: promptmill rewrite {following[result['step']]} --continue {run}", markup=False, soft_wrap=True
+        )
+
+
+def _show_test(test: dict[str, Any]) -> None:
+    shown = table()
+    for head in ("round", "value before", "after", "gain", "score before", "after", "left alone", "broken rules"):
+        shown.add_column(head, justify="right")
+    for one in test["rounds"]:
+        value, score = one["value"], one["score"]
+        gain = "-" if value["gain"] is None else f"{value['gain']:+.3f} [{value['lo']:+.3f}, {value['hi']:+.3f}]"
+        shown.add_row(
+            str(one["round"]), number(value["before"]), number(value["after"]), gain, number(score["before"]),
+            number(score["after"]), _share(one["left_alone"]), _share(one["violations"]),
+        )  # fmt: skip
+    out.print(shown)
+    out.print()
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

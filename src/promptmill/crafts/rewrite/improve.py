@@ -1,0 +1,80 @@
+"""A better prompt for a prompt, or the word that it is better left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from promptmill.crafts.rewrite.guard import violations
+from promptmill.crafts.rewrite.rewriter import rewritten
+from promptmill.errors import ModelError
+from promptmill.model.chat import Failure
+from promptmill.model.gate import Model
+from promptmill.vary.wording import Wording
+
+
+class Predictor(Protocol):
+    """What expects a gain, on the panel's scale, of each candidate over the prompt."""
+
+    @property
+    def margin(self) -> float:
+        """The gain below which a prompt is better left alone."""
+        ...
+
+    def gains(self, prompt: str, candidates: Sequence[str]) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Improved:
+    """rewrite: None where the prompt is better left alone, with the reason in words. raw: the rewriter's first answer,
+    whatever became of it; broken: the rules which that breaks. expected: the gain that the predictor expects."""
+
+    prompt: str
+    rewrite: str | None
+    reason: str
+    raw: str | None = None
+    broken: tuple[str, ...] = ()
+    expected: float | None = None
+    candidates: tuple[str, ...] = field(default=())
+
+    @property
+    def better(self) -> str:
+        """What to use."""
+        return self.prompt if self.rewrite is None else self.rewrite
+
+
+async def improve(
+    rewriter: Model, wording: Wording, prompt: str, *, count: int = 8, longest: float = 4.0, max_tokens: int = 256,
+    predictor: Predictor | None = None,
+) -> Improved:  # fmt: skip
+    """With a predictor: the best of `count` rewrites, by the gain that it expects. Without: the greedy rewrite, or the
+    next one that breaks no rule. ModelError where the rewriter gives no answer at all."""
+    came = await rewritten(rewriter, wording, prompt, count, max_tokens=max_tokens)
+    failed = [one for one in came if isinstance(one, Failure)]
+    if len(failed) == len(came):
+        raise ModelError(f"{rewriter.name}: no rewrite came ({failed[0].kind}: {failed[0].detail})")
+    texts = [one for one in came if isinstance(one, str)]
+    raw = came[0] if isinstance(came[0], str) else None
+    broken = tuple(dict.fromkeys(one.kind for one in violations(prompt, raw, longest=longest))) if raw else ()
+    clean = [one for one in dict.fromkeys(texts) if not violations(prompt, one, longest=longest)]
+    others = [one for one in clean if one != prompt]
+
+    def found(rewrite: str | None, reason: str, expected: float | None = None) -> Improved:
+        return Improved(prompt, rewrite, reason, raw, broken, expected, tuple(others))
+
+    if not texts:
+        return found(None, "the rewriter wrote no prompt")
+    if not clean:
+        return found(None, "every rewrite breaks a rule")
+    if predictor is None:
+        if clean[0] == prompt:
+            return found(None, "the rewriter leaves it as it is")
+        return found(clean[0], "the rewriter's own choice")
+    if not others:
+        return found(None, "the rewriter leaves it as it is")
+    gains = predictor.gains(prompt, others)
+    best = max(range(len(others)), key=lambda at: (gains[at], -at))
+    if gains[best] < predictor.margin:
+        return found(None, "no rewrite is expected to gain enough", gains[best])
+    return found(others[best], f"the best of {len(others)} by the gain expected", gains[best])

@@ -1,0 +1,91 @@
+"""The panel's scores of outputs, as a stage; and what its judges say when they compare two prompts' outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from promptmill.crafts.rewrite.shards import Listener, fill
+from promptmill.crafts.rewrite.tables import BaseRow, OutputRow, record_of
+from promptmill.crafts.rewrite.trials import Material
+from promptmill.judge.judge import Subject
+from promptmill.judge.panel import Panel
+from promptmill.judge.table import Key, score_rows
+from promptmill.model.gate import Model, together
+from promptmill.store.stage import Stage
+
+ROWS = 128
+"""Outputs to a shard: each is asked of every judge by every criterion."""
+
+
+def read_outputs(*stages: Stage) -> Iterator[OutputRow]:
+    for stage in stages:
+        for row in stage.rows():
+            yield record_of(OutputRow, row)
+
+
+async def judge(
+    stage: Stage, panel: Panel, outputs: Stage, material: Material, *, on: Listener = lambda done: None
+) -> Stage:
+    """Score every output by what its base prompt is for, whatever prompt it came from: a rewrite that makes the task
+    an easier one gains nothing. Outputs that failed have no scores."""
+
+    async def one(output: OutputRow) -> list[dict[str, Any]]:
+        assert output.output is not None
+        key = Key(output.base_id, output.variation_id, output.input_id, output.sample_id)
+        subject = Subject(material.bases[key.base_id].intent, material.input(key).input, output.output)
+        return score_rows(key, subject, await panel.score(subject))
+
+    async def make(part: Sequence[OutputRow]) -> list[dict[str, Any]]:
+        return [row for rows in await together([one(output) for output in part]) for row in rows]
+
+    answered = (output for output in read_outputs(outputs) if output.output is not None)
+    return await fill(stage, answered, make, models=models_of(panel), rows=ROWS, on=on)
+
+
+def models_of(panel: Panel) -> list[Model]:
+    return list({id(one.model): one.model for one in panel.judges}.values())
+
+
+@dataclass
+class Texts:
+    """Outputs of some base prompts, kept for comparing: by base, variation and place."""
+
+    found: dict[tuple[str, int], dict[tuple[int, int], str]] = field(default_factory=dict)
+
+    def add(self, outputs: Stage) -> None:
+        for one in read_outputs(outputs):
+            if one.output is not None:
+                places = self.found.setdefault((one.base_id, one.variation_id), {})
+                places[one.input_id, one.sample_id] = one.output
+
+    def of(self, base: str, variation: int) -> Mapping[tuple[int, int], str]:
+        return self.found.get((base, variation), {})
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """Asks the panel which of two prompts of a base has the better outputs, in both orders, on some inputs."""
+
+    panel: Panel
+    material: Material
+    texts: Texts
+    inputs: int
+
+    async def __call__(self, base: BaseRow, a: int, b: int) -> float | None:
+        """The judges' mean probability that a's are better; 0.5 where the outputs are alike, or the orders disagree.
+        None where no judge could be read, or nothing was answered by both."""
+        of_a, of_b = (self.texts.of(base.base_id, one) for one in (a, b))
+        places = sorted(of_a.keys() & of_b.keys())
+        differing = [place for place in places if of_a[place] != of_b[place]][: self.inputs]
+        if not differing:
+            return 0.5 if places else None
+        asked = []
+        for place in differing:
+            given = self.material.input(Key(base.base_id, a, *place)).input
+            asked.append(self.panel.compare(base.intent, given, of_a[place], of_b[place]))
+        found = [self.panel.preferred(one).value for one in await together(asked)]
+        read = [one for one in found if one is not None]
+        return fmean(read) if read else None

@@ -1,0 +1,144 @@
+"""What a round's pairs teach the rewriter: preferences (DPO) beside the chosen text's own likelihood, or that alone;
+a contrast of good and bad rewrites; and the KL to what the rewriter was, on prompts of earlier rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptmill.crafts.rewrite.config import LearnConfig
+from promptmill.crafts.rewrite.rewriter import request_of
+from promptmill.crafts.rewrite.tables import PairRow
+from promptmill.errors import InputError
+from promptmill.model.local import LocalBackend
+from promptmill.model.local.chat import ChatTokenizer
+from promptmill.store.stage import digest
+from promptmill.vary.wording import Wording
+
+if TYPE_CHECKING:
+    from promptmill.train.batches import Item
+    from promptmill.train.contrast import Contrast
+    from promptmill.train.course import Outcome
+
+Watch = Callable[[str, int, int], None]
+Text = tuple[str, str]
+"""A prompt and a rewrite of it."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a round teaches. kept: rewrites of earlier prompts by the rewriter as it was, to which the KL is taken.
+    contrasts: a base prompt, its good rewrites, and its bad ones."""
+
+    pairs: Sequence[PairRow]
+    dev: Sequence[PairRow] = ()
+    kept: Sequence[Text] = ()
+    contrasts: Sequence[tuple[str, Sequence[str], Sequence[str]]] = ()
+
+    @property
+    def digest(self) -> str:
+        told = [[[one.prompt, one.chosen, one.rejected] for one in rows] for rows in (self.pairs, self.dev)]
+        return digest(told, [list(one) for one in self.kept], [[a, list(b), list(c)] for a, b, c in self.contrasts])
+
+
+@dataclass(frozen=True)
+class Learner:
+    """backend: the rewriter as it is before the round, whose adapters are merged into what is trained. folder: gets the
+    new adapter, in `adapter`."""
+
+    backend: LocalBackend
+    wording: Wording
+    config: LearnConfig
+    folder: Path
+    seed: int = 0
+    on_row: Callable[[Mapping[str, Any]], None] = lambda row: None
+    watch: Watch = lambda phase, done, total: None
+
+    def learn(self, lesson: Lesson) -> Outcome:
+        """Train; blocks. Goes on where an earlier session was. InputError where there is nothing to be learned, or a
+        loss is not a number any more."""
+        from promptmill.model.local import load
+        from promptmill.train.course import Course
+        from promptmill.train.head import head_of
+        from promptmill.train.loop import Trainer
+        from promptmill.train.targets import attach_adapter
+
+        if not lesson.pairs:
+            raise InputError("no pair of prompts was believed, so there is nothing to learn; see the panel's report")
+        backend, config = self.backend, self.config
+        model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
+        model = attach_adapter(model, config.lora, self.seed)
+        head = head_of(model)
+        train, held = (self._source(model, rows) for rows in (lesson.pairs, lesson.dev))
+        plain = self._plain(head)
+        objective = self._around(plain, model, head, lesson)
+
+        def stepped(course: Course) -> None:
+            self.watch("train", course.step, course.steps)
+
+        identity = config.model_dump(mode="json", exclude={"train"})
+        trainer = Trainer(
+            model, objective, train, self.folder, config.train, validation=held, checked=plain,
+            identity={"lesson": lesson.digest, "rewriter": backend.fingerprint, **identity},
+            base=str(backend.name), on_step=stepped, on_row=self.on_row,
+        )  # fmt: skip
+        return trainer.fit()
+
+    def _source(self, model: Any, rows: Sequence[PairRow]) -> Any:
+        """Of pairs, or of the chosen texts alone; None where there are none."""
+        from promptmill.train.batches import Items
+        from promptmill.train.preference import Pair, Pairs, with_reference
+
+        if not rows:
+            return None
+        if self.config.loss == "sft":  # a prompt is best answered in one way
+            return Items([self.item(one) for one in dict.fromkeys((row.prompt, row.chosen) for row in rows)],
+                         self.backend.device)  # fmt: skip
+        pairs = []
+        for row in rows:
+            context, chosen = self.tokens(row.prompt, row.chosen)
+            pairs.append(Pair(context, chosen, self.tokens(row.prompt, row.rejected)[1]))
+        return Pairs(with_reference(model, pairs, self.config.train), self.backend.device)
+
+    def _plain(self, head: Any) -> Any:
+        from promptmill.train.distil import Samples
+        from promptmill.train.preference import Preference
+
+        config = self.config
+        return Samples(head) if config.loss == "sft" else Preference(head, config.beta, sft=config.sft)
+
+    def _around(self, plain: Any, model: Any, head: Any, lesson: Lesson) -> Any:
+        """What is learned beside the preferences."""
+        from promptmill.train.contrast import WithContrast
+        from promptmill.train.distil import WithRehearsal
+        from promptmill.train.teacher import OnlineTeacher
+
+        found, config = plain, self.config
+        contrasts = [self._contrast(*one) for one in lesson.contrasts] if config.contrast else []
+        if contrasts:
+            found = WithContrast(found, contrasts, config.contrast, config.tau, seed=self.seed, in_batch=True)
+        if config.kl and lesson.kept:
+            kept = [self.item(one) for one in lesson.kept]
+            found = WithRehearsal(found, kept, OnlineTeacher(model, head), config.kl, rows=16, seed=self.seed)
+        return found
+
+    def tokens(self, prompt: str, rewrite: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The rewriter's request, and its answer with the token that ends it."""
+        chat: ChatTokenizer = self.backend.chat
+        context, (answer,) = chat.continuations(request_of(self.wording, prompt), "", (rewrite,))
+        return context, (*answer, *((chat.end,) if chat.end is not None else ()))
+
+    def item(self, text: Text) -> Item:
+        from promptmill.train.batches import Item
+
+        return Item(*self.tokens(*text))
+
+    def _contrast(self, anchor: str, good: Sequence[str], bad: Sequence[str]) -> Contrast:
+        from promptmill.train.contrast import Contrast
+
+        def ids(text: str) -> tuple[int, ...]:
+            return tuple(self.backend.chat.encode(text))
+
+        return Contrast(ids(anchor), tuple(map(ids, good)), tuple(map(ids, bad)))

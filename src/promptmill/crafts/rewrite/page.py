@@ -1,0 +1,184 @@
+"""The page of a rewrite, from its report: the one place that knows which entry is shown how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from promptmill.judge.page import panel_blocks
+from promptmill.report.blocks import Block, Cell, Facts, LinePlot, Page, Series, Table, Text, Tone, Verdict, WordDiff
+from promptmill.report.spend import spend
+
+Report = Mapping[str, Any]
+SHOWN = 5
+"""Rewrites of each kind that are shown side by side with their prompts."""
+
+
+def rewrite_page(report: Report) -> Page:
+    parts = (_verdict, _test, _gains, _domains, _continual, _transfer, _tuned, _examples, _rounds, _learning,
+             _predictor, _made, _panel, spend, _warnings)  # fmt: skip
+    blocks = chain.from_iterable(part(report) for part in parts)
+    about = f"model {report.get('model', '')}, rewriter {report.get('rewriter', '')}"
+    return Page(str(report.get("name", "")), about, list(blocks), craft="rewrite")
+
+
+def _verdict(report: Report) -> list[Block]:
+    sentence = str(report.get("verdict", ""))
+    if not sentence:
+        return []
+    tone: Tone = "good" if sentence.startswith("better") else "bad" if sentence.startswith("worse") else "open"
+    return [Verdict(sentence[:1].upper() + sentence[1:], tone)]
+
+
+def _test(report: Report) -> list[Block]:
+    if "test" not in report:
+        return []
+    rows = [_row([one["round"]], one) for one in report["test"]["rounds"]]
+    heads = ["round", "value before", "after", "gain, 95 % interval", "score before", "after", "gain, 95 % interval",
+             "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]  # fmt: skip
+    return [Table(heads, rows, title="On prompts that it has never seen", note=(
+        "Round 0 is the rewriter before it had learned anything. Value: what the judges of the test give the main "
+        "model's answers, 0 to 1; score: what the task's own scorer gives them, where the task is known. All prompts "
+        "count, those left alone among them. Win rate: of the prompts that were rewritten, asked in both orders. "
+        "Broken rules: of the rewriter's first answers; what breaks a rule is never offered."
+    ))]  # fmt: skip
+
+
+def _row(first: Sequence[Cell], one: Mapping[str, Any]) -> list[Cell]:
+    value, score, wins = one["value"], one["score"], one["wins"]
+    return [*first, value["before"], value["after"], _gain(value), score["before"], score["after"], _gain(score),
+            wins["rate"], wins["controlled"], _percent(one["left_alone"]), _percent(one["good_left_alone"]),
+            _percent(one["violations"])]  # fmt: skip
+
+
+def _gains(report: Report) -> list[Block]:
+    rounds = report["test"]["rounds"] if "test" in report else []
+    series = [
+        Series(name, [(one["round"], one[key]["after"]) for one in rounds if one[key]["after"] is not None])
+        for name, key in (("value", "value"), ("first answer, whatever it is", "raw"), ("score", "score"))
+    ]
+    shown = [one for one in series if len(one.points) > 1]
+    return [LinePlot(shown, "round", "of answers to the rewrites", title="Round after round")] if shown else []
+
+
+def _domains(report: Report) -> list[Block]:
+    rows = report["test"]["domains"] if "test" in report else []
+    if len({one["domain"] for one in rows}) < 2:
+        return []
+    last = max(one["round"] for one in rows)
+    shown: list[list[Cell]] = [
+        [one["domain"], one["value"]["n"], one["value"]["before"], one["value"]["after"], _gain(one["value"]),
+         one["score"]["before"], one["score"]["after"]]
+        for one in rows if one["round"] == last
+    ]  # fmt: skip
+    heads = ["intent", "prompts", "value before", "after", "gain, 95 % interval", "score before", "after"]
+    return [Table(heads, shown, title="By intent")]
+
+
+def _continual(report: Report) -> list[Block]:
+    found = report["test"].get("continual") if "test" in report else None
+    if not found:
+        return []
+    names = {"acc": "gain on all intents at the end (ACC)", "bwt": "backward transfer (BWT)",
+             "forgetting": "forgetting", "fwt": "forward transfer (FWT)"}  # fmt: skip
+    rows: list[tuple[str, Cell]] = [(name, found[key]) for key, name in names.items() if found[key] is not None]
+    return [Facts(rows, title="One intent after another",
+                  note="Of gains in value. BWT: what later rounds changed of what an intent had gained.")]  # fmt: skip
+
+
+def _transfer(report: Report) -> list[Block]:
+    if "transfer" not in report:
+        return []
+    found = report["transfer"]
+    row = _row([found["model"]], found["rounds"][-1])
+    heads = ["model", "value before", "after", "gain, 95 % interval", "score before", "after", "gain, 95 % interval",
+             "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]  # fmt: skip
+    return [Table(heads, [row], title="With another main model than the one it was trained for")]
+
+
+def _tuned(report: Report) -> list[Block]:
+    found = report.get("tuned")
+    if not found:
+        return []
+    rows: list[list[Cell]] = [
+        [one["rewriter"], one["model"], one["value"]["after"], _gain(one["value"]), one["score"]["after"]]
+        for one in found
+    ]
+    heads = ["rewriter", "main model", "value", "over the prompts and the model as they were", "score"]
+    return [Table(heads, rows, title="Rewriter and main model, before and after training")]
+
+
+def _examples(report: Report) -> list[Block]:
+    rows = [row for row in report["test"]["rows"] if row["rewrite"]] if "test" in report else []
+    rows = [row for row in rows if row["base_value"] is not None and row["rewrite_value"] is not None]
+    rows.sort(key=lambda row: row["base_value"] - row["rewrite_value"])
+    picked = {"What helped most": rows[:SHOWN], "What helped least": rows[SHOWN:][-SHOWN:]}
+    blocks: list[Block] = []
+    for title, several in picked.items():
+        for at, row in enumerate(several):
+            names = (f"prompt, {row['base_value']:.2f}", f"rewrite, {row['rewrite_value']:.2f}")
+            blocks.append(WordDiff(row["prompt"], row["rewrite"], names, title=title if at == 0 else ""))
+    return blocks
+
+
+def _rounds(report: Report) -> list[Block]:
+    rounds = report.get("rounds") or []
+    kinds = sorted({kind for one in rounds for kind in one["pairs"]})
+    rows: list[list[Cell]] = [
+        [one["round"], ", ".join(one["domains"]), one["bases"], *(one["pairs"].get(kind, 0) for kind in kinds),
+         one["replayed"], one["steps"]]
+        for one in rounds
+    ]  # fmt: skip
+    heads = ["round", "intents", "base prompts", *(kind.replace("_", " over ") for kind in kinds), "replayed", "steps"]
+    return (
+        [Table(heads, rows, title="What was learned", note="Pairs of prompts of which one is better.")] if rows else []
+    )
+
+
+def _learning(report: Report) -> list[Block]:
+    series, before = [], 0
+    for one in report.get("rounds") or []:
+        points = [(before + row["step"], row["loss"]) for row in one["rows"] if "loss" in row]
+        series.append(Series(f"round {one['round']}", points))
+        before += one["steps"]
+    shown = [one for one in series if len(one.points) > 1]
+    return [LinePlot(shown, "steps", "loss", title="Training")] if shown else []
+
+
+def _predictor(report: Report) -> list[Block]:
+    found = report.get("predictor")
+    if not found:
+        return []
+    rows: list[tuple[str, Cell]] = [("used", "yes" if found["kept"] else f"no: {found['reason']}")]
+    figures = {"R2 on held-out prompts": "r2", "rank correlation": "spearman", "leave alone below": "margin"}
+    rows += [(name, found[key]) for name, key in figures.items() if found.get(key) is not None]
+    note = "From prompt and rewrite alone; used where it beats the mean and the length on prompts it has not seen."
+    return [Facts(rows, title="The gain foretold", note=note)]
+
+
+def _made(report: Report) -> list[Block]:
+    made = report["synthesize"]
+    rows: list[tuple[str, Cell]] = [
+        ("base prompts", made["dedup"]["kept"]), ("written", made["dedup"]["texts"]),
+        *((f"for {name}", count) for name, count in made["splits"].items()),
+        ("clusters", made["clusters"]["count"]), ("variations", made["variations"]), ("inputs", made["inputs"]),
+    ]  # fmt: skip
+    return [Facts(rows, title="The data that was made")]
+
+
+def _panel(report: Report) -> list[Block]:
+    return [Text("", title="The judges"), *panel_blocks(report["panel"])] if report.get("panel") else []
+
+
+def _warnings(report: Report) -> list[Block]:
+    said = report.get("warnings") or []
+    return [Text("\n".join(said), verbatim=True, title="To be known")] if said else []
+
+
+def _gain(found: Mapping[str, Any]) -> str | None:
+    return None if found["gain"] is None else f"{found['gain']:+.3f} [{found['lo']:+.3f}, {found['hi']:+.3f}]"
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"

@@ -1,0 +1,141 @@
+"""A rewrite from end to end, or up to one of its steps. Whatever is there already is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
+from promptmill.crafts.rewrite.prompts_file import GivenPrompt
+from promptmill.crafts.rewrite.rounds import ALGORITHM, Bench, Known, Round, Rounds
+from promptmill.crafts.rewrite.summary import test_report, verdict
+from promptmill.crafts.rewrite.synthesize import Synthesized, synthesize
+from promptmill.crafts.rewrite.tested import Tested, Tester
+from promptmill.crafts.rewrite.trials import Material
+from promptmill.crafts.rewrite.values import Values
+from promptmill.errors import InputError
+from promptmill.judge.panel import Panel
+from promptmill.judge.table import scores_schema
+from promptmill.judge.verdict import Gate
+from promptmill.model.gate import Model
+from promptmill.store.files import write_json
+from promptmill.store.stage import Stage, digest
+
+Step = Literal["synthesize", "answer", "judge", "pairs", "train", "test"]
+STEPS: tuple[Step, ...] = ("synthesize", "answer", "judge", "pairs", "train", "test")
+WEAK = "the panel is weak"
+
+
+@dataclass
+class Pipeline:
+    """intents, given: what the prompts are for, and prompts of the user's own. test_panel: the judges of the test;
+    those that taught where it is None. allow_weak: go on with a panel that does not pass the gate."""
+
+    bench: Bench
+    writer: Model
+    gate: Gate
+    intents: Sequence[str] = ()
+    given: Sequence[GivenPrompt] = ()
+    test_panel: tuple[Panel, str] | None = None
+    target: Model | None = None
+    allow_weak: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    async def run(self, until: Step = "test", number: int = 1) -> dict[str, Any]:
+        """The report. number: the round, where `until` is a step of one. InputError where a panel does not pass its
+        gate, and where there is nothing to learn."""
+        bench = self.bench
+        made = await self._synthesized()
+        report: dict[str, Any] = {"step": until, "synthesize": made.report}
+        self.warnings += made.report.get("warnings", [])
+        if until == "synthesize":
+            return report
+        material = Material.read(made.bases, made.inputs)
+        rounds = Rounds(bench, material, made.variations, Known(Values(bench.panel)))
+        last = bench.config.rounds if until in ("train", "test") else number
+        async with bench.main, bench.panel:
+            if until == "answer" and last == 1:
+                return report | {"answers": await self._counted(rounds, last)}
+            scores = await rounds.judge(1)
+            report["panel"] = await self._check(rounds, material, scores)
+            for each in range(1, last + (until in ("train", "test"))):
+                await rounds.train(each)
+            report["rounds"] = [one.report for one in rounds.done]
+            if until in ("train", "test"):
+                report["adapters"] = [str(path.relative_to(bench.run.folder)) for path in rounds.adapters]
+            if until == "answer":
+                return report | {"answers": await self._counted(rounds, last)}
+            if until == "judge":
+                await rounds.judge(last)
+            elif until == "pairs":
+                found = await rounds.pairs(last)
+                report["pairs"] = {kind: sum(one.kind == kind for one in found) for kind in {one.kind for one in found}}
+            elif until == "test":
+                report |= await self._test(rounds, material)
+        return report | {"warnings": self.warnings}
+
+    async def _synthesized(self) -> Synthesized:
+        bench = self.bench
+        async with self.writer:
+            return await synthesize(
+                bench.run, self.writer, bench.wording, bench.config.synthesize, bench.seed, self.intents, self.given,
+                bench.watch,
+            )  # fmt: skip
+
+    async def _counted(self, rounds: Rounds, number: int) -> dict[str, int]:
+        """Of a round's answers: how many came, and why others did not."""
+        counts: dict[str, int] = {}
+        for tried in await rounds.answer(number):
+            for row in tried.outputs.rows():
+                kind = (row["error"] or "answered").split(":")[0]
+                counts[kind] = counts.get(kind, 0) + 1
+        return counts
+
+    async def _check(self, rounds: Rounds, material: Material, scores: Sequence[Stage]) -> dict[str, Any]:
+        """The panel's report, into panel.json; what it must show is shown, or the run ends here."""
+        bench = self.bench
+        outputs = (await rounds.answer(1))[0].outputs
+        planted = planted_beside(outputs, material, bench.seed)
+        name = f"planted-{digest(ALGORITHM, outputs.folder.name, bench.panel_name, bench.seed)}"
+        stage = await judge_planted(bench.run.stage(name, scores_schema()), bench.panel, planted,
+                                    on=bench.on("planted answers", len(planted)))  # fmt: skip
+        report = report_of(bench.panel, self.gate, [scores[0], stage], bench.seed)
+        write_json(bench.run.folder / "panel.json", report)
+        reasons = report["gate"]["reasons"]
+        if reasons and not self.allow_weak:
+            raise InputError(
+                f"the panel may not be believed: {'; '.join(reasons)}. Its report: {bench.run.folder / 'panel.json'}. "
+                "Take other judges, or go on all the same with --allow-weak-panel"
+            )
+        if reasons:
+            self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
+        return report
+
+    async def _test(self, rounds: Rounds, material: Material) -> dict[str, Any]:
+        bench = self.bench
+        if not material.of(splits=["test"]):
+            raise InputError("no base prompt is held out, so nothing can be tested; give more, or synthesize.test=0.2")
+        panel, name = self.test_panel or (bench.panel, bench.panel_name)
+        if self.test_panel is None:
+            self.warnings.append("the judges of the test are those that taught: give others with test_panel")
+        tester = Tester(bench, material, panel, name, bench.main)
+        tested = []
+        async with panel:
+            for number in range(len(rounds.done) + 1):
+                tested.append(await self._tested(tester, rounds, number))
+            found = {"test": test_report(tested, [one.domains for one in rounds.done], bench.seed)}
+            if self.target is not None:
+                async with self.target:
+                    other = Tester(bench, material, panel, name, self.target, "transfer")
+                    moved = [await self._tested(other, rounds, len(rounds.done))]
+                found["transfer"] = {"model": self.target.name, **test_report(moved, [], bench.seed)}
+        return found | {"verdict": verdict(found["test"], self.warnings)}
+
+    async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
+        adapters = rounds.done[number - 1].adapters if number else ()
+        rewriter = self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
+        return await tester.test(number, rewriter, None, "")
+
+
+__all__ = ["STEPS", "Pipeline", "Round", "Step"]
