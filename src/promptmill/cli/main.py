@@ -14,6 +14,8 @@ from promptmill.cli.again import again
 from promptmill.cli.bake_app import bake
 from promptmill.cli.data import data
 from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, Limit, with_options
+from promptmill.cli.panel_app import panel
+from promptmill.cli.rewrite_app import rewrite
 from promptmill.errors import PromptmillError
 
 app = typer.Typer(
@@ -171,6 +173,8 @@ def breed(
 
 
 app.add_typer(bake, name="bake")
+app.add_typer(rewrite, name="rewrite")
+app.add_typer(panel, name="panel")
 app.add_typer(data, name="data")
 
 
