@@ -81,8 +81,8 @@ PLACES = {
     "temperature": "sampling.temperature", "top_p": "sampling.top_p", "max_tokens": "sampling.max_tokens",
     "stop": "sampling.stop", "budget_calls": "budget.calls", "budget_tokens": "budget.tokens",
     "budget_cost": "budget.cost", "prices": "budget.prices", "search_calls": "breed.calls",
-    "intent": "intents", "rewriter": "rewriter.name", "panel": "rewrite.judge", "test_panel": "rewrite.test.panel",
-    "rounds": "rewrite.rounds",
+    "intent": "intents", "rewriter": "rewriter.name", "judges": "rewrite.judge", "test_judges": "rewrite.test.panel",
+    "rewrite_rounds": "rewrite.rounds",
 }  # fmt: skip
 """Where in the configuration an option goes; those not named here go by their own name, or are not settings."""
 

@@ -27,7 +27,7 @@ from promptmill.settings import read_mapping
 from promptmill.store.stage import digest
 from promptmill.vary.wording import load_wording
 
-FILES = ("panel", "test_panel")
+FILES = {"judges": "--panel", "test_judges": "--test-panel"}
 OTHERS = {"rounds", "test", "tune_main"}
 """Settings of which the tables of the rounds do not know: a run may go on with others."""
 
@@ -60,11 +60,11 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
 
 
 def _config(given: Given) -> RewriteRunConfig:
-    """Files of judges are read where their names stand; a folder of settings lies under all other layers."""
-    read = {
-        name: read_mapping(given[name], f"--{name.replace('_', '-')} {given[name]}") for name in FILES if given[name]
-    }
-    config = resolve(RewriteRunConfig, given | dict.fromkeys(FILES) | {"rewrite": _setup(given)}, **read)
+    """Files of judges are read where their names stand; a folder of settings lies under the flags and --set."""
+    read = {name: read_mapping(path, f"{flag} {path}") for name, flag in FILES.items() if (path := given[name])}
+    if given["setup"] and given["config"]:
+        raise InputError("--setup and --config both hold the settings; give one of them")
+    config = resolve(RewriteRunConfig, {"rewrite": _setup(given)} | given | dict.fromkeys(FILES), **read)
     if "judge" not in config.rewrite.model_fields_set and not config.model.embedded:
         rewrite = config.rewrite.model_copy(update={"judge": own_panel(config.model)})
         return config.model_copy(update={"rewrite": rewrite})

@@ -18,9 +18,9 @@ REWRITE: Group = {
     ],
     "setup": Annotated[Path | None, _says("--setup", help="folder of settings and roles (promptmill rewrite init)")],
     "rewriter": Annotated[str | None, _says("--rewriter", help="the model that is trained (default: --model)")],
-    "panel": Annotated[Path | None, _says("--panel", help="YAML of the judges (see promptmill panel try)")],
-    "test_panel": Annotated[Path | None, _says("--test-panel", help="YAML of other judges, for the test")],
-    "rounds": Annotated[int | None, _says("--rounds", min=1, help="of rewriting, judging and learning (2)")],
+    "judges": Annotated[Path | None, _says("--panel", help="YAML of the judges (see promptmill panel try)")],
+    "test_judges": Annotated[Path | None, _says("--test-panel", help="YAML of other judges, for the test")],
+    "rewrite_rounds": Annotated[int | None, _says("--rounds", min=1, help="of rewriting, judging and learning (2)")],
     "allow_weak_panel": Annotated[
         bool | None, _says("--allow-weak-panel", help="go on with judges that do not pass their gate")
     ],

@@ -33,11 +33,12 @@ def improved(prompt: str, run: Path, candidates: int | None = None) -> Improved:
         raise InputError("the prompt is empty; there is nothing to improve")
     done = finished_rewrite(run)
     rewriter = Model(open_backend(done.rewriter))
+    predictor = done.predictor()
     count = candidates or done.config.test.candidates
 
     async def work() -> Improved:
         async with rewriter:
             return await improve(rewriter, done.wording, prompt, count=count, longest=done.config.pairs.longest,
-                                 max_tokens=done.config.synthesize.max_tokens)  # fmt: skip
+                                 max_tokens=done.config.synthesize.max_tokens, predictor=predictor)  # fmt: skip
 
     return run_blocking(work())

@@ -9,7 +9,7 @@ from pydantic import Field
 from promptmill.judge.panel import EMBEDDED_PANEL, PanelConfig
 from promptmill.model.load import ModelConfig
 from promptmill.settings import Strict
-from promptmill.train.settings import LoraSettings, TrainSettings
+from promptmill.train.settings import LoraSettings, Rate, TrainSettings
 
 
 class SynthesizeConfig(Strict, frozen=True):
@@ -46,6 +46,7 @@ class PairsConfig(Strict, frozen=True):
     most: int = Field(4, ge=1, description="pairs of one base prompt at most, a broken rule aside")
     compared: int = Field(2, ge=1, description="inputs on which they compare")
     longest: float = Field(4.0, gt=1, description="a rewrite longer than so many times its prompt breaks a rule")
+    shuffle: bool = Field(False, description="exchange better and worse at random: for a control, which must not gain")
     similar: float = Field(0.0, ge=0, le=1, description="least similarity of meaning (extra embed); 0: not asked")
 
 
@@ -59,7 +60,7 @@ class LearnTrainSettings(TrainSettings):
     """The loop's settings with a rewriter's defaults."""
 
     epochs: int = Field(4, ge=1)
-    rate: float = Field(5e-4, gt=0, allow_inf_nan=False)
+    rate: Rate = 5e-4
     warmup_steps: int = Field(5, ge=0)
     batch_items: int = Field(32, ge=1)
 

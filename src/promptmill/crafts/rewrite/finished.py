@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.crafts.rewrite.config import RewriteConfig
+from promptmill.crafts.rewrite.pipeline import PREDICTOR
+from promptmill.crafts.rewrite.predictor import Fitted, encoder_of, load
 from promptmill.errors import InputError
 from promptmill.model.embedded import EMBEDDED_MODELS
-from promptmill.model.load import ModelConfig
+from promptmill.model.load import ModelConfig, open_backend
+from promptmill.model.local import LocalBackend
 from promptmill.settings import checked
 from promptmill.store.run import read_run
 from promptmill.vary.wording import Wording, load_wording
@@ -31,6 +34,14 @@ class FinishedRewrite:
         name = base["name"] if base["name"] in EMBEDDED_MODELS else base["folder"]
         adapters = [*base["adapters"], *(str(self.run / path) for path in self.report["adapters"])]
         return ModelConfig(name=name, adapters=adapters, dtype=base["dtype"])
+
+    def predictor(self) -> Fitted | None:
+        """What foretells a rewrite's gain; None where it is not worth having."""
+        if not self.report["predictor"]["kept"]:
+            return None
+        backend = open_backend(self.rewriter.model_copy(update={"adapters": self.report["base"]["adapters"]}))
+        assert isinstance(backend, LocalBackend)
+        return load(self.run / PREDICTOR, encoder_of(backend.loaded()))
 
     @property
     def wording(self) -> Wording:

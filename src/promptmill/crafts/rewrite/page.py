@@ -151,8 +151,11 @@ def _predictor(report: Report) -> list[Block]:
     if not found:
         return []
     rows: list[tuple[str, Cell]] = [("used", "yes" if found["kept"] else f"no: {found['reason']}")]
-    figures = {"R2 on held-out prompts": "r2", "rank correlation": "spearman", "leave alone below": "margin"}
-    rows += [(name, found[key]) for name, key in figures.items() if found.get(key) is not None]
+    figures = {"R2 on held-out prompts": found["r2"], "rank correlation within prompts": found["spearman"],
+               "leave alone below": found["margin"]["margin"],
+               "of prompts that nothing improves, changed": _percent(found["margin"]["changed"]),
+               "of the gain of always changing, kept": _percent(found["margin"]["kept_share"])}  # fmt: skip
+    rows += [(name, value) for name, value in figures.items() if value is not None]
     note = "From prompt and rewrite alone; used where it beats the mean and the length on prompts it has not seen."
     return [Facts(rows, title="The gain foretold", note=note)]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from promptmill.crafts.rewrite.predictor import Fitted, GainRow, encoder_of, fit
 from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
 from promptmill.crafts.rewrite.prompts_file import GivenPrompt
-from promptmill.crafts.rewrite.rounds import ALGORITHM, Bench, Known, Round, Rounds
+from promptmill.crafts.rewrite.rounds import ALGORITHM, LEARNED, Bench, Known, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize import Synthesized, synthesize
+from promptmill.crafts.rewrite.tables import BASE
 from promptmill.crafts.rewrite.tested import Tested, Tester
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.values import Values
@@ -19,11 +22,15 @@ from promptmill.judge.panel import Panel
 from promptmill.judge.table import scores_schema
 from promptmill.judge.verdict import Gate
 from promptmill.model.gate import Model
+from promptmill.model.load import open_backend
+from promptmill.model.local import LocalBackend
 from promptmill.store.files import write_json
 from promptmill.store.stage import Stage, digest
 
 Step = Literal["synthesize", "answer", "judge", "pairs", "train", "test"]
 STEPS: tuple[Step, ...] = ("synthesize", "answer", "judge", "pairs", "train", "test")
+PREDICTOR = "predictor"
+"""Folder of the run."""
 WEAK = "the panel is weak"
 
 
@@ -71,8 +78,11 @@ class Pipeline:
             elif until == "pairs":
                 found = await rounds.pairs(last)
                 report["pairs"] = {kind: sum(one.kind == kind for one in found) for kind in {one.kind for one in found}}
-            elif until == "test":
-                report |= await self._test(rounds, material)
+            elif until in ("train", "test"):
+                predictor = self._predictor(rounds)
+                report["predictor"] = asdict(predictor.report)
+                if until == "test":
+                    report |= await self._test(rounds, material, predictor)
         return report | {"warnings": self.warnings}
 
     async def _synthesized(self) -> Synthesized:
@@ -112,7 +122,27 @@ class Pipeline:
             self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
         return report
 
-    async def _test(self, rounds: Rounds, material: Material) -> dict[str, Any]:
+    def _predictor(self, rounds: Rounds) -> Fitted:
+        """Fitted on all that was measured, and written into the run; whether it is used is for its report to say."""
+        bench, known = self.bench, rounds.known
+        backend = open_backend(bench.rewriter)
+        assert isinstance(backend, LocalBackend)
+        rows = []
+        for base in rounds.material.of(splits=LEARNED):
+            for one in known.values.variations(base.base_id):
+                margin = known.values.margin(base.base_id, one)
+                if one != BASE and margin is not None and (base.base_id, one) not in known.broken:
+                    text = known.texts[base.base_id][one]
+                    rows.append(GainRow(base.base_id, base.text, text, margin.mean))
+        if bench.config.pairs.shuffle:
+            gains = [row.gain for row in rows]
+            random.Random(f"shuffled {bench.seed}").shuffle(gains)
+            rows = [replace(row, gain=gain) for row, gain in zip(rows, gains, strict=True)]
+        fitted = fit(rows, encoder_of(backend.loaded()))
+        fitted.save(bench.run.folder / PREDICTOR)
+        return fitted
+
+    async def _test(self, rounds: Rounds, material: Material, predictor: Fitted) -> dict[str, Any]:
         bench = self.bench
         if not material.of(splits=["test"]):
             raise InputError("no base prompt is held out, so nothing can be tested; give more, or synthesize.test=0.2")
@@ -123,19 +153,18 @@ class Pipeline:
         tested = []
         async with panel:
             for number in range(len(rounds.done) + 1):
-                tested.append(await self._tested(tester, rounds, number))
+                tested.append(await self._tested(tester, rounds, number, predictor))
             found = {"test": test_report(tested, [one.domains for one in rounds.done], bench.seed)}
             if self.target is not None:
                 async with self.target:
                     other = Tester(bench, material, panel, name, self.target, "transfer")
-                    moved = [await self._tested(other, rounds, len(rounds.done))]
+                    moved = [await self._tested(other, rounds, len(rounds.done), predictor)]
                 found["transfer"] = {"model": self.target.name, **test_report(moved, [], bench.seed)}
         return found | {"verdict": verdict(found["test"], self.warnings)}
 
-    async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
+    async def _tested(self, tester: Tester, rounds: Rounds, number: int, predictor: Fitted) -> Tested:
+        """The rewriter of a round; the last one with the predictor that goes with it."""
         adapters = rounds.done[number - 1].adapters if number else ()
         rewriter = self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
-        return await tester.test(number, rewriter, None, "")
-
-
-__all__ = ["STEPS", "Pipeline", "Round", "Step"]
+        used = predictor if predictor.kept and number == len(rounds.done) else None
+        return await tester.test(number, rewriter, used, used.digest if used else "")

@@ -21,6 +21,7 @@ from promptmill.crafts.rewrite.ridge import Columns, Data, Ridge, best_penalty, 
 from promptmill.errors import InputError, ModelError
 from promptmill.settings import Strict
 from promptmill.store.files import write_json, write_whole
+from promptmill.store.stage import digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +132,12 @@ class Fitted:
     def margin(self) -> float:
         """The expected gain below which a prompt is better left alone."""
         return self.report.margin.margin
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what it predicts."""
+        parts = {name: value.tobytes().hex() for name, value in sorted(_tensors(self.model).items())}
+        return digest(ALGORITHM, self.encoder.fingerprint, parts, self.margin)
 
     def predict(self, base: str, candidates: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The expected gain of each candidate over the base prompt, and the standard error of a measured gain around

@@ -12,7 +12,7 @@ from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.guard import violations
 from promptmill.crafts.rewrite.judging import Comparer, Texts, judge
 from promptmill.crafts.rewrite.learn import Learner, Lesson
-from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed
+from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
 from promptmill.crafts.rewrite.rewriter import rewrite
 from promptmill.crafts.rewrite.shards import fill
 from promptmill.crafts.rewrite.tables import (
@@ -164,6 +164,8 @@ class Rounds:
     async def train(self, number: int) -> Round:
         """The rewriter of the round. InputError where no pair was believed."""
         paired = await self.pairs(number)
+        if self.bench.config.pairs.shuffle:
+            paired = shuffled(paired, self.bench.seed + number)
         lesson = self._lesson(number, paired)
         outcome = self._learner(number).learn(lesson)
         own = [one for one in paired if self._split(one) == "train"]

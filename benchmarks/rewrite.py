@@ -1,0 +1,121 @@
+"""What a rewriter is worth, where the truth is known: the whole pipeline on the embedded model, from intents alone.
+
+    python benchmarks/rewrite.py --out FOLDER [--seed 0] [--prompts 120] [--no-shuffled]
+
+The pipeline is given intents and nothing else; it is tested on prompts that it never sees otherwise, drawn from the
+world's grammar in reserved wordings, with reserved texts and the right results, which only the test's scorer sees. Room
+is what the best known wording of each task would bring over the prompts as they are. The control runs the same with
+better and worse exchanged at random, from the same tables. A run that is in FOLDER goes on. The last line is one JSON
+object: {"room_closed", "guard_violations", "left_alone", "shuffled_gain_lo"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.rewrite_prompts import best_known, domains, held_out, write_held
+from promptmill.crafts.rewrite.tested import GOOD
+from promptmill.model.gate import Model
+from promptmill.model.load import ModelConfig, open_backend
+
+TEST_PANEL = Path(__file__).with_name("rewrite_test_panel.yaml")
+TOGETHER = 0.95
+"""In so small a world all prompts of a task are alike; the wordings of the test are reserved ones in any case."""
+SHARED = ("topics-", "drafts-", "dropped-", "bases-", "variations-", "raw_inputs-", "inputs-", "rewrites-", "outputs-",
+          "scores-", "planted-", "pairs-")  # fmt: skip
+"""Tables that arms with other settings of learning have in common; each is known by all that decides it."""
+
+
+def run(out: Path, prompts: Path, seed: int, settings: dict[str, Any], source: Path | None = None) -> dict[str, Any]:
+    """The report of a pipeline with these settings, and what it took. source: a run whose tables may be used."""
+    if source is not None and not out.exists():
+        take_over(source, out)
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    intents = [part for name in domains() for part in ("--intent", name)]
+    command = [sys.executable, "-m", "promptmill.cli.main", "rewrite", "run", *intents, "--prompts", str(prompts),
+               "--test-panel", str(TEST_PANEL), "--seed", str(seed), "--out", str(out), *given]  # fmt: skip
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return report | {"cpu_seconds": cpu, "wall_seconds": time.monotonic() - begun}
+
+
+def take_over(source: Path, out: Path) -> None:
+    """Hard links to the tables of another run: they are never written again, only replaced."""
+    for folder in (source / "stages").iterdir():
+        if folder.name.startswith(SHARED):
+            shutil.copytree(folder, out / "stages" / folder.name, copy_function=lambda a, b: Path(b).hardlink_to(a))
+
+
+def figures(report: dict[str, Any], best: dict[str, float]) -> dict[str, Any]:
+    """Of the last rewriter. best: the best known score of each prompt."""
+    rows = [row for row in report["test"]["rows"] if row["base_score"] is not None]  # others have no known task
+    before, after = (fmean(row[name] for row in rows) for name in ("base_score", "rewrite_score"))
+    most = fmean(max(best[row["prompt"]], row["base_score"]) for row in rows)
+    good = [row for row in rows if row["base_score"] >= GOOD]
+    score = report["test"]["rounds"][-1]["score"]
+    return {
+        "prompts": len(rows), "before": before, "after": after, "best_known": most,
+        "gain": score["gain"], "lo": score["lo"], "hi": score["hi"],
+        "room_closed": (after - before) / (most - before),
+        "guard_violations": fmean(row["guard"] is not None for row in rows),
+        "left_alone": fmean(row["left_alone"] for row in good), "good": len(good),
+        "good_before": fmean(row["base_score"] for row in good),
+        "good_after": fmean(row["rewrite_score"] for row in good),
+        "raw_after": fmean(row["base_score"] if row["raw_score"] is None else row["raw_score"] for row in rows),
+        "predictor": {key: report["predictor"][key] for key in ("kept", "reason", "r2", "spearman")},
+    }  # fmt: skip
+
+
+def prepared(out: Path, count: int, seed: int) -> tuple[Path, dict[str, float]]:
+    """The file of held-out prompts, and the best known score of each."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, known, held = out / f"held-{seed}.jsonl", out / f"best-{seed}.json", held_out(count, seed)
+    write_held(path, held)
+    if not known.exists():
+        best = best_known(Model(open_backend(ModelConfig())), held, seed)
+        known.write_text(json.dumps({one.prompt: value for one, value in zip(held, best, strict=True)}))
+    found: dict[str, float] = json.loads(known.read_text())
+    return path, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prompts", type=int, default=120)
+    parser.add_argument("--no-shuffled", action="store_true")
+    parser.add_argument("--set", action="append", default=[], help="key=value, of the pipeline")
+    options = parser.parse_args()
+    settings = {"rewrite.synthesize.together": TOGETHER} | {
+        key: json.loads(value) for key, _, value in (one.partition("=") for one in options.set)
+    }
+    prompts, best = prepared(options.out, options.prompts, options.seed)
+    report = run(options.out / f"run-{options.seed}", prompts, options.seed, settings)
+    found = figures(report, best)
+    print(json.dumps(found, indent=1), f"CPU {report['cpu_seconds']:.0f} s, wall {report['wall_seconds']:.0f} s")
+    summary = {key: round(found[key], 4) for key in ("room_closed", "guard_violations", "left_alone")}
+    if not options.no_shuffled:
+        control = run(options.out / f"shuffled-{options.seed}", prompts, options.seed,
+                      settings | {"rewrite.pairs.shuffle": True}, options.out / f"run-{options.seed}")  # fmt: skip
+        found = figures(control, best)
+        print("shuffled:", json.dumps(found))
+        summary["shuffled_gain_lo"] = round(found["lo"], 4)
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
