@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from promptmill.crafts.rewrite.export import FILES, GROUP, export_prose, schema_of_file, write_table
-from promptmill.crafts.rewrite.run_tables import tables_of
+from promptmill.crafts.rewrite.original.prose import FILES, GROUP, export_prose, schema_of_file, write_table
+from promptmill.crafts.rewrite.original.run_tables import tables_of
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow, row_of, schema_of
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.crafts.rewrite.facts import facts_of, placeholders_of
-from promptmill.crafts.rewrite.guard import FLOOR, violations
+from promptmill.crafts.rewrite.guard.facts import facts_of, placeholders_of
+from promptmill.crafts.rewrite.guard.rules import FLOOR, violations
 
 GUIDE = "Write a learning guide about volcanoes for third-graders."
 ANSWER = (

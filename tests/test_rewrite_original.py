@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.original import import_original
-from promptmill.crafts.rewrite.original_export import export_original
-from promptmill.crafts.rewrite.run_tables import tables_of
+from promptmill.crafts.rewrite.original.exporting import export_original
+from promptmill.crafts.rewrite.original.importing import import_original
+from promptmill.crafts.rewrite.original.run_tables import tables_of
 from promptmill.crafts.rewrite.tables import BaseRow, OutputRow, VariationRow, row_of, schema_of
 from promptmill.errors import InputError
 from promptmill.judge.imported import read_scores

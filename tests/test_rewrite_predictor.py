@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from promptmill.crafts.rewrite import predictor
-from promptmill.crafts.rewrite.heldout import FEWEST, HeldOut, choose_margin, held_out
-from promptmill.crafts.rewrite.predictor import (
+from promptmill.crafts.rewrite.predictor import predictor
+from promptmill.crafts.rewrite.predictor.heldout import FEWEST, HeldOut, choose_margin, held_out
+from promptmill.crafts.rewrite.predictor.predictor import (
     Encoder,
     Fitted,
     GainRow,
@@ -27,7 +27,7 @@ from promptmill.crafts.rewrite.predictor import (
     fit,
     load,
 )
-from promptmill.crafts.rewrite.ridge import Data, fit_ridge, group_folds, lengths_of
+from promptmill.crafts.rewrite.predictor.ridge import Data, fit_ridge, group_folds, lengths_of
 from promptmill.errors import InputError
 from promptmill.model.embedded import embedded_backend
 from promptmill.model.local import LocalBackend

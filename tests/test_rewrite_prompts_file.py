@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from promptmill.crafts.rewrite.prompts_file import read_prompts
+from promptmill.crafts.rewrite.synthesize.prompts_file import read_prompts
 from promptmill.errors import InputError
 from promptmill.tasks.load import load_task
 

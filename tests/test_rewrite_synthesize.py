@@ -15,8 +15,8 @@ import pytest
 
 from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.prompts_file import GivenPrompt, read_prompts
-from promptmill.crafts.rewrite.synthesize import Synthesized, synthesize
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
+from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
 from promptmill.errors import InputError, ModelError
 from promptmill.model.chat import CallError, Request
 from promptmill.model.embedder import installed

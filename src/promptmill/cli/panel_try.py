@@ -158,9 +158,10 @@ def _strange_words(config: TryConfig, panel: Panel, asked: Asked) -> list[str]:
 
 def _judge_model(work: Session, config: TryConfig, kind: ModelConfig) -> Model:
     """A judge's model in the run's books; the first judge's is the session's own."""
-    model = work.model if kind == config.model else work.another(kind)
-    model.role = "judge"
-    return model
+    if kind != config.model:
+        return work.another(kind, "judge")
+    work.model.role = "judge"
+    return work.model
 
 
 def _ask(work: Session, panel: Panel, asked: Asked, pairs: Sequence[Any]) -> str | None:

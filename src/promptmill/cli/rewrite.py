@@ -14,9 +14,9 @@ from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
 from promptmill.crafts.rewrite.pipeline import Pipeline, Step
-from promptmill.crafts.rewrite.prompts_file import GivenPrompt, read_prompts
 from promptmill.crafts.rewrite.roles import Roles, roles_of
 from promptmill.crafts.rewrite.rounds import Bench
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
 from promptmill.errors import InputError
 from promptmill.judge.panel import JudgeConfig, PanelConfig, open_panel
 from promptmill.model.gate import Model, run_blocking

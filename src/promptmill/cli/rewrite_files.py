@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.cli.screen import out, show_rows
-from promptmill.crafts.rewrite.export import export_prose
 from promptmill.crafts.rewrite.init import init_folder
-from promptmill.crafts.rewrite.original import import_original
-from promptmill.crafts.rewrite.original_export import export_original
+from promptmill.crafts.rewrite.original.exporting import export_original
+from promptmill.crafts.rewrite.original.importing import import_original
+from promptmill.crafts.rewrite.original.prose import export_prose
 from promptmill.errors import InputError
 from promptmill.vary.wording import load_wording
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.pipeline import PREDICTOR
-from promptmill.crafts.rewrite.predictor import Fitted, encoder_of, load
+from promptmill.crafts.rewrite.predictor.predictor import Fitted, encoder_of, load
 from promptmill.errors import InputError
 from promptmill.model.embedded import EMBEDDED_MODELS
 from promptmill.model.load import ModelConfig, open_backend

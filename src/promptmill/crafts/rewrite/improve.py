@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from promptmill.crafts.rewrite.guard import violations
+from promptmill.crafts.rewrite.guard.rules import violations
 from promptmill.crafts.rewrite.rewriter import rewritten
 from promptmill.errors import ModelError
 from promptmill.model.chat import Failure

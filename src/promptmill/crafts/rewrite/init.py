@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from promptmill.crafts.bake.whole import whole_folder
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.export import refuse
+from promptmill.crafts.rewrite.original.prose import refuse
 from promptmill.crafts.rewrite.roles import FOLDER as ROLES
 from promptmill.crafts.rewrite.roles import files_in, write_roles
 from promptmill.errors import InputError
 from promptmill.settings import Strict, checked, load_yaml, read_text
 from promptmill.store.files import write_text
+from promptmill.store.whole import whole_folder
 from promptmill.vary.wording import Wording
 
 FOLDER = "configs"

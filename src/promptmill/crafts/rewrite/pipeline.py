@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from promptmill.crafts.rewrite.predictor import Fitted, GainRow, encoder_of, fit
+from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
 from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
-from promptmill.crafts.rewrite.prompts_file import GivenPrompt
 from promptmill.crafts.rewrite.rounds import ALGORITHM, LEARNED, Bench, Known, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
-from promptmill.crafts.rewrite.synthesize import Synthesized, synthesize
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
+from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
 from promptmill.crafts.rewrite.tables import BASE
 from promptmill.crafts.rewrite.tested import Tested, Tester
 from promptmill.crafts.rewrite.trials import Material

@@ -9,7 +9,7 @@ from typing import Any
 
 from promptmill.crafts.rewrite.answer import answer
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.guard import violations
+from promptmill.crafts.rewrite.guard.rules import violations
 from promptmill.crafts.rewrite.judging import Comparer, Texts, judge
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from promptmill.crafts.rewrite.facts import ALWAYS, Text, facts_of, placeholders_of
-from promptmill.crafts.rewrite.signs import MAKE, OPENED, PRODUCED, RESULT, SIGNS, Sign
+from promptmill.crafts.rewrite.guard.facts import ALWAYS, Text, facts_of, placeholders_of
+from promptmill.crafts.rewrite.guard.signs import MAKE, OPENED, PRODUCED, RESULT, SIGNS, Sign
 from promptmill.score.reading import normalise
 from promptmill.vary.copied import copies
 from promptmill.vary.scene import Working

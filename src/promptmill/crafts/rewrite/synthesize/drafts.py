@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.writing import ROUNDS, Writer
+from promptmill.crafts.rewrite.synthesize.writing import ROUNDS, Writer
 from promptmill.prompt import fill
 from promptmill.store.stage import Stage
 from promptmill.vary.wording import Wording

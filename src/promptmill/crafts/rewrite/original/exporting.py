@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from promptmill.crafts.bake.whole import whole_folder
-from promptmill.crafts.rewrite.export import refuse
-from promptmill.crafts.rewrite.original_files import COLUMNS, DATABASE, FOLDERS, KEY
-from promptmill.crafts.rewrite.run_tables import RunTables, tables_of
-from promptmill.crafts.rewrite.scratch import Scratch
+from promptmill.crafts.rewrite.original.layout import COLUMNS, DATABASE, FOLDERS, KEY
+from promptmill.crafts.rewrite.original.prose import refuse
+from promptmill.crafts.rewrite.original.run_tables import RunTables, tables_of
+from promptmill.crafts.rewrite.original.scratch import Scratch
 from promptmill.crafts.rewrite.tables import BASE
 from promptmill.errors import InputError
 from promptmill.store.files import write_whole
+from promptmill.store.whole import whole_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptmill.crafts.bake.whole import whole_folder
-from promptmill.crafts.rewrite.run_tables import RunTables, tables_of
-from promptmill.crafts.rewrite.scratch import Scratch
+from promptmill.crafts.rewrite.original.run_tables import RunTables, tables_of
+from promptmill.crafts.rewrite.original.scratch import Scratch
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema
 from promptmill.store.files import write_whole
+from promptmill.store.whole import whole_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptmill.crafts.rewrite.ridge import Data, best_penalty, by_length, fit_ridge, group_folds
+from promptmill.crafts.rewrite.predictor.ridge import Data, best_penalty, by_length, fit_ridge, group_folds
 from promptmill.measure.statistics import LEVEL, bootstrap_totals
 
 if TYPE_CHECKING:

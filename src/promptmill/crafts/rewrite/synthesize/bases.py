@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.dedup import Copy, clusters, copies, exactly
-from promptmill.crafts.rewrite.prompts_file import GivenPrompt
-from promptmill.crafts.rewrite.splits import Shares, splits_of
+from promptmill.crafts.rewrite.synthesize.dedup import Copy, clusters, copies, exactly
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
+from promptmill.crafts.rewrite.synthesize.splits import Shares, splits_of
 from promptmill.crafts.rewrite.tables import BaseRow, row_of
 from promptmill.errors import InputError
 from promptmill.store.stage import Stage

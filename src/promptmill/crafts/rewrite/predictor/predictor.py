@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from promptmill.crafts.rewrite.heldout import Margin, Report, choose_margin, held_out, report_on
-from promptmill.crafts.rewrite.ridge import Columns, Data, Ridge, best_penalty, fit_ridge, lengths_of
+from promptmill.crafts.rewrite.predictor.heldout import Margin, Report, choose_margin, held_out, report_on
+from promptmill.crafts.rewrite.predictor.ridge import Columns, Data, Ridge, best_penalty, fit_ridge, lengths_of
 from promptmill.errors import InputError, ModelError
 from promptmill.settings import Strict
 from promptmill.store.files import write_json, write_whole

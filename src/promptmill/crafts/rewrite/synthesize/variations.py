@@ -8,8 +8,8 @@ from typing import Any
 
 from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
+from promptmill.crafts.rewrite.synthesize.writing import UNREADABLE, Said, Writer, carried_out
 from promptmill.crafts.rewrite.tables import BaseRow, VariationRow, record_of, row_of
-from promptmill.crafts.rewrite.writing import UNREADABLE, Said, Writer, carried_out
 from promptmill.prompt import Prompt
 from promptmill.store.stage import Stage
 from promptmill.vary.operators.direct import first_order

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptmill.crafts.rewrite.dedup import exactly
+from promptmill.crafts.rewrite.synthesize.dedup import exactly
 from promptmill.model.chat import Failure, Request, Sampling
 from promptmill.model.gate import Model, together
 from promptmill.vary.read import read_instruction

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite import shards
-from promptmill.crafts.rewrite.bases import (
+from promptmill.crafts.rewrite.config import SynthesizeConfig
+from promptmill.crafts.rewrite.synthesize.bases import (
     Draft,
     Tally,
     count_rows,
@@ -20,14 +21,19 @@ from promptmill.crafts.rewrite.bases import (
     dropped_schema,
     write_bases,
 )
-from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.drafts import draft_schema, read_topics, topic_schema, write_drafts, write_topics
-from promptmill.crafts.rewrite.inputs import raw_schema, write_inputs
-from promptmill.crafts.rewrite.prompts_file import GivenPrompt
-from promptmill.crafts.rewrite.splits import Shares
+from promptmill.crafts.rewrite.synthesize.drafts import (
+    draft_schema,
+    read_topics,
+    topic_schema,
+    write_drafts,
+    write_topics,
+)
+from promptmill.crafts.rewrite.synthesize.inputs import raw_schema, write_inputs
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
+from promptmill.crafts.rewrite.synthesize.splits import Shares
+from promptmill.crafts.rewrite.synthesize.variations import VARIED, write_variations
+from promptmill.crafts.rewrite.synthesize.writing import Writer, kind_of
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow, schema_of
-from promptmill.crafts.rewrite.variations import VARIED, write_variations
-from promptmill.crafts.rewrite.writing import Writer, kind_of
 from promptmill.errors import InputError
 from promptmill.model.chat import Sampling
 from promptmill.model.embedder import Embedder

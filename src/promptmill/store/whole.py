@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 
 from promptmill.errors import InputError
 
@@ -18,9 +18,10 @@ def whole_folder(to: Path) -> Iterator[Path]:
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise InputError(f"--to {to}: there is something already; name a new folder")
     to.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(mkdtemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent))
+    part = to.with_name(f".{to.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process of that number that was killed
+    part.mkdir()
     try:
-        part.chmod(0o755)  # a temporary folder is its owner's alone
         yield part
         part.replace(to)  # an empty folder gives way
     finally:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.dedup import exactly
-from promptmill.crafts.rewrite.prompts_file import GivenInput, GivenPrompt
+from promptmill.crafts.rewrite.synthesize.dedup import exactly
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenInput, GivenPrompt
+from promptmill.crafts.rewrite.synthesize.writing import Said, Writer
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow, record_of, row_of
-from promptmill.crafts.rewrite.writing import Said, Writer
 from promptmill.prompt import fill
 from promptmill.store.stage import Stage
 from promptmill.tasks.task import Example, Task

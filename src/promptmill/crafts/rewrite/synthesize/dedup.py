@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from promptmill.crafts.rewrite.sketches import (
+from promptmill.crafts.rewrite.synthesize.sketches import (
     PERMUTATIONS,
     PLANES,
     Buckets,

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.dedup import clusters
-from promptmill.crafts.rewrite.original_export import base_id_of
-from promptmill.crafts.rewrite.original_files import (
+from promptmill.crafts.rewrite.original.exporting import base_id_of
+from promptmill.crafts.rewrite.original.layout import (
     DATABASE,
     FOLDERS,
     Layout,
@@ -26,8 +25,9 @@ from promptmill.crafts.rewrite.original_files import (
     read_score_rows,
     read_texts,
 )
-from promptmill.crafts.rewrite.sketches import Sketches
-from promptmill.crafts.rewrite.splits import Shares, splits_of
+from promptmill.crafts.rewrite.synthesize.dedup import clusters
+from promptmill.crafts.rewrite.synthesize.sketches import Sketches
+from promptmill.crafts.rewrite.synthesize.splits import Shares, splits_of
 from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, VariationRow, row_of, schema_of
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema

@@ -1,0 +1,1 @@
+"""The gain of a rewrite, foretold from the texts."""

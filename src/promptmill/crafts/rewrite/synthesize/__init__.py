@@ -1,0 +1,1 @@
+"""The first stage: base prompts, variations and inputs, from intents or from prompts of one's own."""
