@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from promptmill.crafts.bake.config import AS_ORIGINAL, BakeSampleConfig
-from promptmill.crafts.bake.contexts import bakeable, contexts
+from promptmill.crafts.bake.contexts import bakeable, contexts, unprompted_in
 from promptmill.crafts.bake.questions import (
     Question,
     joined,
@@ -184,3 +184,9 @@ def test_settings_that_contradict_each_other_are_told():
         with pytest.raises(InputError, match=words):
             checked(BakeSampleConfig, given, "bake")
     assert checked(BakeSampleConfig, AS_ORIGINAL).top_k == 50
+
+
+@pytest.mark.parametrize(("form", "told"), [("none", "none"), ("empty", "empty"), ("be a cat", None)])
+def test_what_stood_in_the_prompts_place_is_known_again(loaded: Loaded, form: str, told: str | None):
+    (made,) = contexts(loaded, PROMPT, [Question("", "my cat", "train")], config_of(unprompted=form))
+    assert unprompted_in(loaded, "my cat", made.bare) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from promptmill.tasks.task import Example, Task
 from promptmill.train.batches import Item, Seen
 from promptmill.train.settings import LoraSettings
 from promptmill.train.targets import attach_adapter
+from tests.bakes import another_model, files, settings
 from tests.training import awake
 
 SHOUT = Prompt(system="Write the text in uppercase. Give only the result.")
@@ -137,3 +139,50 @@ def test_a_model_whose_adapters_cannot_be_merged_is_refused(tmp_path: Path, back
     pursuit = Pursuit(half, SHOUT, questions_of(TEXTS), ("Be brief.",), quick(), tmp_path)
     with pytest.raises(InputError, match="load it in float32"):
         next(pursuit.rounds(1))
+
+
+def test_the_finished_bakes_of_another_model_are_no_part_of_a_sweep(cli, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "prompts" / f"{name}.md").write_text(f"answer {name}")
+    other = another_model(tmp_path / "other", seed=3)
+    command = ["bake", "sweep", "--prompts", "prompts", *files(tmp_path), *settings(train__epochs=1), "--out", "sweep"]
+    first = cli(*command, "--model", str(other), "--worker", "0/2", "--json")
+    assert first.code == 0, first.err
+    found = json.loads(first.out)
+    assert (found["model"], found["questions"], found["seed"]) == ("other", "file asked.jsonl", 0)
+    second = cli(*command, "--model", str(tiny_folder), "--worker", "1/2", "--json")
+    assert "sweep/a: is of another sweep (model=" in second.err
+    assert [row["name"] for row in json.loads(second.out)["bakes"]] == ["b"]
+    refused = cli(*command, "--model", str(tiny_folder))
+    assert "failed: --out sweep/a: was begun with model=" in refused.err
+    assert refused.err.splitlines()[-1] == "error: 1 of the bakes failed, as said above: a"
+    for change in (["--seed", "1"], ["--limit", "5"], ["--behaviour", "uppercase"]):
+        assert "failed: --out sweep/b: was begun with" in cli(*command, "--model", str(tiny_folder), *change).err
+
+
+def test_a_sweep_that_is_given_again_makes_nothing_anew_but_may_go_on(cli, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "a.md").write_text("answer yes")
+    command = ["bake", "sweep", "--prompts", "prompts", "--model", str(tiny_folder), *files(tmp_path),
+               *settings(train__epochs=1), "--out", "sweep"]  # fmt: skip
+    run = tmp_path / "sweep" / "a"
+    assert cli(*command).code == 0
+    made = (run / "report.json").stat().st_mtime_ns
+    again = cli(*command)
+    assert (again.code, again.err.splitlines()) == (0, ["bake a"])
+    assert (run / "report.json").stat().st_mtime_ns == made
+    steps = json.loads((run / "report.json").read_text())["training"]["steps"]
+    assert cli(*command, "--set", "bake.train.epochs=2").code == 0
+    assert json.loads((run / "report.json").read_text())["training"]["steps"] == 2 * steps
+
+
+@pytest.mark.parametrize(("more", "word"), [(["--temperature", "nan"], "temperature"), (["--rank", "0"], "rank")])
+def test_a_grid_with_a_value_that_no_bake_can_have_is_one_line(
+    cli, tiny_folder: Path, tmp_path: Path, more: list[str], word: str
+) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "a.md").write_text("answer yes")
+    command = ["bake", "sweep", "--prompts", "prompts", "--model", str(tiny_folder), *files(tmp_path), "--out", "sweep"]
+    cli(*command, *more).is_one_error_line(word)
+    assert not (tmp_path / "sweep").exists()

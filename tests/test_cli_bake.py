@@ -165,7 +165,7 @@ def test_a_bake_that_fails_does_not_end_a_sweep(cli, tiny_folder: Path, tmp_path
     assert said.err.splitlines()[-1] == "error: 1 of the bakes failed, as said above: a"
     assert (tmp_path / "sweep" / "b" / "report.json").exists()
     changed = cli(*command, "--out", "sweep", "--set", "bake.train.rate=0.5")
-    assert "failed: --out sweep/b: was made with settings.train.rate=0.01, now 0.5" in changed.err
+    assert "failed: --out sweep/b: was begun with bake.train.rate=0.01, now 0.5" in changed.err
     for more, words in (
         ([], ["--out"]),
         (["--out", "sweep/b"], ["single bake"]),

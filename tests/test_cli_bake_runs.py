@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from promptmill.crafts.bake.compare_page import SCATTERS
+from promptmill.crafts.bake.finished import Base
+from promptmill.crafts.bake.summary import base_of
+from promptmill.model.local import LocalBackend
 from promptmill.model.local.load import load_model
 from tests.bakes import PROMPT, another_model, bake
 
@@ -177,7 +183,127 @@ def test_the_strengths_of_a_bake_go_from_the_model_as_it_was_to_the_baked_one(ba
     assert "Strengths" in (baked / "report.html").read_text()
 
 
-def test_strengths_that_are_no_numbers_are_one_line(baked: Path, cli):
-    said = cli("bake", "strengths", str(baked), "--at", "half")
+@pytest.mark.parametrize("at", ["half", "nan", "0,inf"])
+def test_strengths_that_are_no_numbers_are_one_line(baked: Path, cli, at: str):
+    said = cli("bake", "strengths", str(baked), "--at", at)
     assert said.code == 2
-    assert said.err.strip() == "error: --at half: must be numbers with commas between, such as 0,0.5,1"
+    assert said.err.strip() == f"error: --at {at}: must be numbers with commas between, such as 0,0.5,1"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--strength", "nan"], ["--strength nan"]),
+        (["--strength", "inf", "--merge"], ["--strength inf"]),
+        (["--dtype", "bfloat16"], ["--dtype bfloat16", "--merge"]),
+    ],
+)
+def test_an_export_that_cannot_be_is_one_line(cli, baked: Path, tmp_path: Path, more: list[str], words: list[str]):
+    cli("bake", "export", str(baked), "--to", "x", *more).is_one_error_line(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_measured_before_leaves_the_page_when_training_goes_on(cli, baked: Path, tmp_path: Path):
+    shutil.copytree(baked, tmp_path / "run")
+    assert cli("bake", "strengths", "run", "--at", "0,1").code == 0
+    assert cli("bake", "report", "run").code == 0
+    shown = ("Strengths", "In four ways")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(title in page for title in shown)
+    again = cli("bake", "run", "--continue", "run", "--set", "bake.train.epochs=4")
+    assert again.code == 0, again.err
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() != (
+        baked / "adapter" / "adapter_model.safetensors"
+    ).read_bytes()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert not any(title in page for title in shown)
+    assert cli("bake", "report", "run").code == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert [title in page for title in shown] == [False, True]
+
+
+def test_a_plain_report_keeps_what_was_found_under_another_prompt(cli, baked: Path, tmp_path: Path):
+    shutil.copytree(baked, tmp_path / "run")
+    (tmp_path / "other.md").write_text("reverse the words")
+    (tmp_path / "new.jsonl").write_text('{"question": "the lazy fox"}\n')
+    found = json.loads(cli("bake", "report", "run", "--against", "other.md", "--json").out)
+    assert json.loads(cli("bake", "report", "run", "--json").out) == found
+    on_others = json.loads(cli("bake", "report", "run", "--questions", "new.jsonl", "--json").out)
+    assert on_others["against"] is None, "it was found on other answers"
+
+
+def damaged(run: Path) -> None:
+    file = run / "adapter" / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def without_config(run: Path) -> None:
+    (run / "adapter" / "adapter_config.json").unlink()
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(damaged, "cannot be read as safetensors"), (without_config, "adapter_")])
+def test_an_adapter_that_cannot_be_read_is_one_line(cli, baked: Path, beside: Path, tmp_path: Path, spoil, words: str):
+    shutil.copytree(baked, tmp_path / "run")
+    spoil(tmp_path / "run")
+    for command in (["report"], ["strengths"], ["export", "--to", "x"], ["export", "--merge", "--to", "x"],
+                    ["combine", str(beside), "--to", "x"]):  # fmt: skip
+        cli("bake", *command, "run").is_one_error_line("run/adapter", words)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_exports_say_what_they_made_as_json(cli, baked: Path, beside: Path):
+    whole = json.loads(cli("bake", "export", str(baked), "--merge", "--to", "whole", "--json").out)
+    assert (whole["written"], whole["strength"], whole["dtype"]) == ("whole", 1.0, "float32")
+    assert 0 <= whole["largest"] < 1e-2
+    half = json.loads(cli("bake", "export", str(baked), "--strength", "0.5", "--to", "half", "--json").out)
+    assert half == {"written": "half", "strength": 0.5}
+    both = json.loads(cli("bake", "combine", str(baked), str(beside), "--to", "both", "--json").out)
+    assert both["prompts"] == 2
+    assert both["kl"] < 1e-4
+
+
+def test_weights_can_be_read_by_whoever_may_read_the_rest(cli, baked: Path, tmp_path: Path):
+    (tmp_path / "plain").write_text("")
+    assert cli("bake", "export", str(baked), "--merge", "--to", "whole").code == 0
+    assert cli("bake", "export", str(baked), "--to", "same").code == 0
+    files = [*(baked / "adapter").iterdir(), *(tmp_path / "whole").iterdir(), *(tmp_path / "same").iterdir()]
+    assert {path.name: oct(path.stat().st_mode) for path in files} == {
+        path.name: oct((tmp_path / "plain").stat().st_mode) for path in files
+    }
+
+
+def test_a_merge_has_every_file_of_the_tokenizer(cli, baked: Path, tiny_folder: Path, tmp_path: Path):
+    shutil.copytree(baked, tmp_path / "run")
+    shutil.copytree(tiny_folder, tmp_path / "base")
+    names = ("added_tokens.json", "spiece.model")
+    for name in names:
+        (tmp_path / "base" / name).write_text("{}")
+    report = json.loads((baked / "report.json").read_text())
+    report["base"]["folder"] = str(tmp_path / "base")
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    said = cli("bake", "export", "run", "--merge", "--to", "whole")
+    assert said.code == 0, said.err
+    assert all((tmp_path / "whole" / name).is_file() for name in names)
+
+
+def test_a_run_remembers_where_its_model_lies_and_where_it_ran(
+    cli, baked: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tiny_folder.parent)
+    told = base_of(LocalBackend(f"../{tiny_folder.parent.name}/{tiny_folder.name}", device="cpu"))
+    assert told["folder"] == str(tiny_folder.resolve())
+    monkeypatch.chdir(tmp_path)
+    assert Base("models/llama", tiny_folder, "float32").spelled == str(tiny_folder), "a folder's name, no hub's"
+    hub = Path("cache/models--org--llama/snapshots/1a2b")
+    assert Base("org/llama", hub, "float32").spelled == "org/llama"
+    shutil.copytree(baked, tmp_path / "run")
+    run = json.loads((baked / "run.json").read_text())
+    run["settings"]["model"]["device"] = "nowhere"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    for command in ("report", "strengths"):
+        cli("bake", command, "run").is_one_error_line("nowhere")
+
+
+def test_the_package_can_be_run_as_a_module():
+    said = subprocess.run([sys.executable, "-m", "promptmill", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("promptmill ")

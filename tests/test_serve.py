@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from promptmill.cli.serve import named_adapters
 from promptmill.errors import ModelError
 from promptmill.model.chat import Request, Sampling, ScoreRequest
 from promptmill.model.constraint import JsonSchema, Regex
@@ -18,6 +20,7 @@ from promptmill.model.endpoint import EndpointBackend
 from promptmill.model.local import LocalBackend
 from promptmill.model.scripted import ScriptedBackend
 from promptmill.model.serve import serve
+from tests.test_local_load import lora
 from tests.tiny import tiny_model
 
 MESSAGES = [{"role": "system", "content": "answer yes or no"}, {"role": "user", "content": "is the sky blue ?"}]
@@ -293,3 +296,28 @@ def test_an_address_in_use_is_one_line(local: LocalBackend) -> None:
 
     with pytest.raises(ModelError, match="another --port"):
         asyncio.run(run())
+
+
+def test_adapters_are_served_by_the_names_of_their_runs_or_those_that_they_are_given(
+    cli, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("one/adapter", "two/adapter", "half"):
+        lora(tmp_path / folder, tiny_folder, 1)
+    served: list[str] = []
+
+    async def serving(backends: dict[str, Any], *, port: int, ready: Callable[[str], None]) -> None:
+        served.extend(backends)
+        ready("http://127.0.0.1:1/v1")
+
+    monkeypatch.setattr("promptmill.model.serve.serve", serving)
+    base = ["serve", "--model", str(tiny_folder)]
+    said = cli(*base, "--adapter", "one/adapter", "--adapter", "two/adapter", "--adapter", "calm=half")
+    assert served == [str(tiny_folder), "one", "two", "calm"]
+    assert said.err.splitlines()[-1] == "next: promptmill ask TEXT --model one --base-url http://127.0.0.1:1/v1"
+    twice = cli(*base, "--adapter", "one/adapter", "--adapter", "one=half")
+    twice.is_one_error_line("'one' is served already", "--adapter NAME=half")
+    monkeypatch.chdir(tmp_path / "two")
+    assert named_adapters(["adapter"], "base") == {"two": "adapter"}
+    (tmp_path / "two" / "a=b").mkdir()
+    assert named_adapters(["a=b"], "base") == {"a=b": "a=b"}, "a folder that is there is a folder"
+    cli(*base, "--adapter", "=half").is_one_error_line("NAME=FOLDER")

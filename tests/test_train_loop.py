@@ -156,6 +156,29 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stay
     assert fit(99).steps == 4
 
 
+@pytest.mark.parametrize(("held", "left"), [(0, "there was no checkpoint yet"), (2, "adapter/ holds no change")])
+def test_a_step_that_ruins_the_weights_is_in_no_checkpoint(
+    folders: dict[str, Path], tmp_path: Path, held: int, left: str
+) -> None:
+    """Its own loss and gradient are numbers still."""
+    model = student(folders["llama"])
+    validation = Items(items(held, 9)) if held else None
+    trainer = Trainer(
+        model, Samples(head_of(model)), Items(items(16)), tmp_path, quick(checkpoint_seconds=0), validation=validation
+    )
+    step = trainer.optimizer.step
+
+    def ruinous() -> None:
+        step()
+        with torch.no_grad():
+            next(iter(trained(model).values())).fill_(float("inf"))
+
+    trainer.optimizer.step = ruinous  # type: ignore[method-assign,assignment]
+    with pytest.raises(InputError, match=f"the weights are no numbers after step 1, .*lower rate; .*{left}$"):
+        trainer.fit()
+    assert checkpoints(tmp_path / "checkpoints") == []
+
+
 def test_the_best_weights_are_kept_and_training_ends_early(folders: dict[str, Path], tmp_path: Path) -> None:
     """The validation answers are learned by nobody: the loss on them only rises once the others are overfitted."""
     model = student(folders["llama"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +17,25 @@ from promptmill.cli.bake_asked import (
     name_of,
     prompt_to_bake,
     questions_for,
+    unrelated_identity,
 )
 from promptmill.cli.config import BakeRunConfig, BakeSampleRunConfig, BakeTrainConfig
 from promptmill.cli.options import Given
 from promptmill.cli.screen import bars, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import Session, limited, session
 from promptmill.crafts.bake.baker import Baked, Baker
-from promptmill.crafts.bake.card import adapter_card
+from promptmill.crafts.bake.card import adapter_card, whole_card
+from promptmill.crafts.bake.clock import times_of
 from promptmill.crafts.bake.compare_run import page_of
 from promptmill.crafts.bake.contexts import bakeable
 from promptmill.crafts.bake.original import write_split
 from promptmill.crafts.bake.page import sample_page
+from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.rehearse import other_prompts
 from promptmill.crafts.bake.summary import bake_report, sample_report
-from promptmill.crafts.bake.worth import behaviour, forgetting
+from promptmill.crafts.bake.unrelated import unrelated_texts
+from promptmill.crafts.bake.words import change, gains, score, unrelated_line
+from promptmill.crafts.bake.worth import WAYS, behaviour, forgetting, sampled_among
 from promptmill.measure.answer import Ask
 from promptmill.model.chat import Sampling
 from promptmill.model.gate import Model, run_blocking
@@ -68,7 +74,8 @@ def bake_run(given: Given, config: BakeRunConfig) -> tuple[dict[str, Any], Baked
     config, prompt = asked.settled(config), prompt_to_bake(given, asked)
     others = other_prompts(config.rehearse)
     tried = Tried(tuple(map(load_task, config.behaviour)), tuple(map(load_task, config.forgetting)))
-    check_beforehand(config, prompt, asked)
+    texts = unrelated_texts(config.unrelated)
+    check_beforehand(config, prompt, asked, texts)
     strange = asked.ready.warnings(prompt) if asked.ready else []
     show_warnings(strange)
     identity = {
@@ -77,6 +84,7 @@ def bake_run(given: Given, config: BakeRunConfig) -> tuple[dict[str, Any], Baked
         "bake": config.bake.model_dump(mode="json", exclude={"train": set(MAY_CHANGE)}), "limit": config.limit,
         "behaviour": [task.fingerprint for task in tried.behaviour],
         "forgetting": [task.fingerprint for task in tried.forgetting],
+        "unrelated": unrelated_identity(config, texts),
     }  # fmt: skip
     name = name_of(prompt)
     with session("bake", name, identity, config, given) as work, bars() as watch:
@@ -85,14 +93,16 @@ def bake_run(given: Given, config: BakeRunConfig) -> tuple[dict[str, Any], Baked
         questions = questions_for(work, config, asked)
         backend = bakeable(work.model.backend)
         baker = Baker(
-            backend, prompt, questions, others, config.bake, work.run, config.seed, watch, asked.ready
+            backend, prompt, questions, others, config.bake, work.run, config.seed, watch, asked.ready, texts
         )  # fmt: skip
         baked = baker.bake()
-        rows = run_blocking(_try(work, config, baked, prompt, tried))
+        rows = run_blocking(_try(work, config, baked, prompt, tried, questions))
         result = bake_report(baker, baked, *rows) | work.ledger.summary()
         result |= {"name": name, "questions": {"from": asked.source}, "warnings": [*result["warnings"], *strange]}
-        write_text(baked.adapter / "README.md", adapter_card(result))
-        path = work.run.finish(result, lambda data: page_of(work.run.folder, data))
+        result["unrelated"] = baked.unrelated and baked.unrelated | {"from": texts.source}
+        write_text(baked.adapter / "README.md", (whole_card if config.bake.full else adapter_card)(result))
+        times = times_of(work.run.folder)
+        path = work.run.finish(result, lambda data: page_of(work.run.folder, data | {"times": times}))
     return result, baked, path
 
 
@@ -115,7 +125,8 @@ def sample_command(given: Given, original: Path | None) -> None:
         result = sample_report(baker, sampling, difficulty) | work.ledger.summary()
         result |= {"name": name, "questions": {"from": asked.source}}
         written = write_split(original, stage, backend.chat.tokenizer.decode) if original else {}
-        path = work.run.finish(result, lambda data: render(sample_page(data)))
+        times = times_of(work.run.folder)
+        path = work.run.finish(result, lambda data: render(sample_page(data | {"times": times})))
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))
         return
@@ -128,16 +139,19 @@ def sample_command(given: Given, original: Path | None) -> None:
 
 
 async def _try(
-    work: Session, config: BakeRunConfig, baked: Baked, prompt: Prompt, tried: Tried
+    work: Session, config: BakeRunConfig, baked: Baked, prompt: Prompt, tried: Tried, questions: Sequence[Question]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Scores of the baked model beside those of the model as it was."""
-    ask, base = ask_as(config), work.model
+    if not (tried.behaviour or tried.forgetting):  # then neither is loaded
+        return [], []
+    ask, base, bare = ask_as(config), work.model, config.bake.sample.unprompted
     model = with_adapters(work, config, [baked.adapter])
     async with base, model:
-        own = [
-            (await behaviour(base, model, task, prompt, tried_on(config, task), ask)).to_dict()
-            for task in tried.behaviour
-        ]
+        own = []
+        for task in tried.behaviour:
+            examples = tried_on(config, task)
+            found = (await behaviour(base, model, task, prompt, examples, ask, bare)).to_dict()
+            own.append(found | {"sampled_among": sampled_among(task, examples, questions)})
         rest = [
             (await forgetting(base, model, task, tried_on(config, task), ask)).to_dict() for task in tried.forgetting
         ]
@@ -154,31 +168,55 @@ def tried_on(config: BakeTrainConfig, task: Task) -> list[Example]:
 
 
 def with_adapters(work: Session, config: BakeTrainConfig, adapters: Sequence[Path]) -> Model:
-    """The run's model with further adapters on it."""
-    kind = config.model.model_copy(update={"adapters": [*config.model.adapters, *map(str, adapters)]})
-    return work.another(kind)
+    """The run's model with further adapters on it; where all weights were trained, the model that this has given."""
+    changes: dict[str, Any] = {"adapters": [*config.model.adapters, *map(str, adapters)]}
+    if config.bake.full:
+        changes = {"name": str(adapters[-1]), "adapters": []}
+    return work.another(config.model.model_copy(update=changes))
 
 
 def next_ask(config: BakeTrainConfig, adapters: Sequence[Path]) -> None:
-    """What to do next. A bake on top of others holds its own change only, and goes with them."""
-    folders = " ".join(f"--adapter {folder}" for folder in (*config.model.adapters, *adapters))
-    out.print(f"next: promptmill ask TEXT --model {config.model.name} {folders}", markup=False, soft_wrap=True)
+    """What to do next, in the form under which it was trained. A bake on top of others holds its own change only, and
+    goes with them."""
+    names = [f"--adapter {shlex.quote(str(folder))}" for folder in (*config.model.adapters, *adapters)]
+    name = config.model.name
+    if config.bake.full:
+        names, name = [], str(adapters[-1])
+    model = " ".join(["--model", shlex.quote(name), *names])
+    bare = config.bake.sample.unprompted
+    said = f"ask TEXT {model}" if bare == "none" else f"ask TEXT {model} --prompt {shlex.quote(bare)}"
+    if bare == "empty":
+        said = f"serve {model.replace('--adapter ', '--adapter baked=')}"
+        if len(names) > 1:  # a server puts one adapter to work at a time
+            said = f"bake export {shlex.quote(str(adapters[-1].parent))} --merge --to whole, then serve --model whole"
+        said += " (and send an empty system turn before each question: so it was trained)"
+    out.print(f"next: promptmill {said}", markup=False, soft_wrap=True)
 
 
 def _show(result: dict[str, Any], baked: Baked, path: Path, config: BakeRunConfig) -> None:
     if result["behaviour"]:
-        met = table()
-        for head in ("task", "unprompted", "prompted", "baked", "baked, prompted"):
-            met.add_column(head, justify="left" if head == "task" else "right")
-        for one in result["behaviour"]:
-            scores = [number(one[way]["score"]) for way in ("unprompted", "prompted", "baked", "baked_prompted")]
-            met.add_row(one["task"], *scores)
-        out.print(met)
-        out.print()
+        _show_behaviour(result["behaviour"])
     kept = [
-        (f"kept: {one['task']}", f"{number(one['base']['score'])} before, {number(one['baked']['score'])} baked")
+        (f"kept: {one['task']}", f"{number(one['base']['score'])} before, {number(one['baked']['score'])} baked, "
+                                 + change(one["change"]))
         for one in result["forgetting"]
-    ]
-    written = [("adapter", baked.adapter), ("report", path), ("page", path.with_suffix(".html"))]
-    show_rows([("verdict", result["verdict"]), *kept, *written])
+    ]  # fmt: skip
+    far = result["unrelated"]
+    plain = [("on unrelated texts", unrelated_line(far))] if far else []
+    took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times_of(path.parent).items())
+    written = [("model" if config.bake.full else "adapter", baked.adapter), ("report", path),
+               ("page", path.with_suffix(".html"))]  # fmt: skip
+    show_rows([("verdict", result["verdict"]), *kept, *plain, ("time", took), *written])
     next_ask(config, [baked.adapter])
+
+
+def _show_behaviour(rows: Sequence[dict[str, Any]]) -> None:
+    met = table()
+    for head in ("task", "unprompted", "prompted", "baked", "baked, prompted"):
+        met.add_column(head, justify="left" if head == "task" else "right")
+    for one in rows:
+        met.add_row(one["task"], *(score(one[way]) for way in WAYS))
+    out.print(met)
+    out.print()
+    show_rows([(one["task"], gains(one)) for one in rows])
+    out.print()

@@ -81,7 +81,10 @@ def bake_sample(
 ) -> None:
     """Only draw the prompted model's answers, and say how far the prompt moves it. No training."""
     from promptmill.cli.bake import sample_command
+    from promptmill.crafts.bake.original import check_target
 
+    if original is not None:
+        check_target(original)
     sample_command(given, original)
 
 
@@ -123,12 +126,14 @@ def bake_strengths(
 
 @bake.command("combine", epilog="Example: promptmill bake combine runs/bake-1a2b runs/bake-3c4d --to both")
 def bake_combine(
-    runs: Annotated[list[Path], typer.Argument(help="folders of finished bakes of one model")], to: To
+    runs: Annotated[list[Path], typer.Argument(help="folders of finished bakes of one model")],
+    to: To,
+    json_: AsJson = False,
 ) -> None:
     """Several bakes in one adapter: the exact sum of their changes."""
     from promptmill.cli.bake_runs import combine_command
 
-    combine_command(runs, to)
+    combine_command(runs, to, json_)
 
 
 @bake.command("export", epilog="Example: promptmill bake export runs/bake-1a2b --to half --strength 0.5")
@@ -137,9 +142,12 @@ def bake_export(
     to: To,
     strength: Annotated[float, typer.Option("--strength", help="of the change: 0.5 is half-baked")] = 1.0,
     merge: Annotated[bool, typer.Option("--merge", help="a whole model instead of an adapter")] = False,
-    dtype: Annotated[str, typer.Option("--dtype", help="of a merged model")] = "float32",
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="of a merged model: float32 (default), bfloat16 or float16")
+    ] = None,
+    json_: AsJson = False,
 ) -> None:
     """An adapter of another strength, or the adapter merged into a model of its own."""
     from promptmill.cli.bake_runs import export_command
 
-    export_command(run, to, strength, merge, dtype)
+    export_command(run, to, strength, merge, dtype, json_)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from promptmill.cli.config import BakeRunConfig, BakeSampleRunConfig, resolve
+from promptmill.cli.config import BakeRunConfig, BakeSampleRunConfig, BakeTrainConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.prompts import prompt_given
 from promptmill.cli.screen import err
 from promptmill.cli.session import Session, limited
+from promptmill.crafts.bake.beforehand import check_trainable
 from promptmill.crafts.bake.config import AS_ORIGINAL
 from promptmill.crafts.bake.contexts import bakeable, check_prompt, contexts, without_weights
 from promptmill.crafts.bake.questions import (
@@ -23,6 +24,8 @@ from promptmill.crafts.bake.questions import (
     written_questions,
 )
 from promptmill.crafts.bake.ready import Ready, ready_made
+from promptmill.crafts.bake.rehearse import other_prompts
+from promptmill.crafts.bake.unrelated import Texts, unrelated_items
 from promptmill.errors import InputError
 from promptmill.model.gate import run_blocking
 from promptmill.model.load import open_backend
@@ -107,13 +110,24 @@ def prompt_to_bake(given: Given, asked: Asked) -> Prompt:
     return prompt if theirs is None else theirs
 
 
-def check_beforehand(config: BakeSampleRunConfig, prompt: Prompt, asked: Asked) -> None:
+def check_beforehand(config: BakeSampleRunConfig, prompt: Prompt, asked: Asked, texts: Texts | None = None) -> None:
     """What can be known to be wrong before a run is begun."""
-    loaded = without_weights(bakeable(open_backend(config.model)))
+    backend = bakeable(open_backend(config.model))
+    loaded, questions = without_weights(backend), asked.questions or [Question("", WRITTEN_NOW, "train")]
     if asked.ready is not None:
         check_prompt(prompt, loaded)
-        return
-    contexts(loaded, prompt, asked.questions or [Question("", WRITTEN_NOW, "train")], config.bake.sample)
+    else:
+        contexts(loaded, prompt, questions, config.bake.sample)
+    if isinstance(config, BakeTrainConfig):
+        others = other_prompts(config.rehearse)
+        check_trainable(backend, prompt, others, questions, config.bake, config.seed, asked.ready)
+    if texts is not None:
+        unrelated_items(loaded, texts)
+
+
+def unrelated_identity(config: BakeTrainConfig, texts: Texts) -> str | None:
+    """None for ours: there may be others one day, and a run would go on all the same."""
+    return digest(texts.content) if config.unrelated else None
 
 
 def forecast(config: BakeSampleRunConfig, asked: Asked, given: Given, epochs: int, rounds: int = 1) -> bool:
@@ -137,7 +151,7 @@ def questions_for(work: Session, config: BakeSampleRunConfig, asked: Asked) -> S
 
     async def write() -> list[Question]:
         assert config.about is not None
-        async with work.model as model:
+        async with work.another(config.model) as model:  # its weights go when it has written
             return await written_questions(
                 model, load_wording(), config.about, config.count, kind=config.about_kind,
                 validation=config.bake.sample.validation,

@@ -29,5 +29,8 @@ TRIED: Group = {
         list[str] | None, _tries("--behaviour", help="task on which the baked model is tried; may be repeated")
     ],
     "rehearse": Annotated[Path | None, _tries("--rehearse", help="YAML list of other prompts to be kept")],
+    "unrelated": Annotated[
+        Path | None, _tries("--unrelated", help="JSONL of plain texts, key: text, to see what else it changes (ours)")
+    ],
 }
 """What the baked model is to do, and what it is to keep."""

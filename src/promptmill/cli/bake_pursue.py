@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ from promptmill.cli.bake_asked import (
     name_of,
     prompt_to_bake,
     questions_for,
+    unrelated_identity,
 )
 from promptmill.cli.config import BakePursueConfig
 from promptmill.cli.options import Given
 from promptmill.cli.screen import bars, number, out, show_rows, table
 from promptmill.cli.session import Session, session
+from promptmill.crafts.bake.clock import times_of
 from promptmill.crafts.bake.contexts import bakeable
 from promptmill.crafts.bake.page import pursuit_page
 from promptmill.crafts.bake.pursued import Reached, kl_to_start, pursuit_report
 from promptmill.crafts.bake.pursuit import Pursuit, Round, stackable
 from promptmill.crafts.bake.rehearse import other_prompts
+from promptmill.crafts.bake.unrelated import unrelated_texts
 from promptmill.crafts.bake.worth import Behaviour, behaviour
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.load import open_backend
@@ -42,13 +46,14 @@ def pursue_command(given: Given, **more: Any) -> None:
     asked = asked_for(config)
     prompt, others = prompt_to_bake(given, asked), other_prompts(config.rehearse)
     tasks = tuple(map(load_task, config.behaviour))
-    check_beforehand(config, prompt, asked)
-    stackable(bakeable(open_backend(config.model)))
+    texts = unrelated_texts(config.unrelated)
+    check_beforehand(config, prompt, asked, texts)
+    stackable(bakeable(open_backend(config.model)), config.bake)
     # Not the count of the rounds: a pursuit may be given more of them.
     identity = {
         "prompt": prompt.to_dict(), "questions": asked.identity(config), "others": digest(list(others)),
         "bake": config.bake.model_dump(mode="json"), "limit": config.limit,
-        "behaviour": [task.fingerprint for task in tasks],
+        "behaviour": [task.fingerprint for task in tasks], "unrelated": unrelated_identity(config, texts),
     }  # fmt: skip
     name = name_of(prompt)
     with session("bake-pursuit", name, identity, config, given) as work, bars() as watch:
@@ -56,14 +61,19 @@ def pursue_command(given: Given, **more: Any) -> None:
             return
         questions = questions_for(work, config, asked)
         backend = bakeable(work.model.backend)
-        pursuit = Pursuit(backend, prompt, questions, others, config.bake, work.run.folder, config.seed, watch)
+        pursuit = Pursuit(
+            backend, prompt, questions, others, config.bake, work.run.folder, config.seed, watch, texts
+        )  # fmt: skip
         reached: list[Reached] = []
         for turn in pursuit.rounds(config.rounds):
             first = reached[0].round if reached else turn
             reached.append(_reached(work, config, pursuit, first, turn, tasks))
         result = pursuit_report(pursuit, reached) | work.ledger.summary()
         result |= {"name": name, "questions": {"from": asked.source}}
-        path = work.run.finish(result, lambda data: render(pursuit_page(data)))
+        times: Counter[str] = Counter()
+        for one in reached:
+            times.update(times_of(work.run.folder / f"round-{one.round.number}"))
+        path = work.run.finish(result, lambda data: render(pursuit_page(data | {"times": times})))
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -84,7 +94,11 @@ async def _tried(
     base: Model, model: Model, config: BakePursueConfig, prompt: Prompt, tasks: Sequence[Task]
 ) -> list[Behaviour]:
     async with base, model:
-        return [await behaviour(base, model, task, prompt, tried_on(config, task), ask_as(config)) for task in tasks]
+        return [
+            await behaviour(base, model, task, prompt, tried_on(config, task), ask_as(config),
+                            config.bake.sample.unprompted)
+            for task in tasks
+        ]  # fmt: skip
 
 
 def _show(result: dict[str, Any], path: Path, config: BakePursueConfig, adapters: Sequence[Path]) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from promptmill.cli.prompts import read_prompt
 from promptmill.cli.screen import bars, number, out, show_rows, table
-from promptmill.crafts.bake.combine import combined
+from promptmill.crafts.bake.combine import combined, common_base
 from promptmill.crafts.bake.compare_page import NAMES
 from promptmill.crafts.bake.compare_run import compare_bake, page_of, write_comparison
 from promptmill.crafts.bake.export import exported
-from promptmill.crafts.bake.finished import finished_bake
+from promptmill.crafts.bake.finished import Base, finished_bake
 from promptmill.crafts.bake.questions import read_questions
 from promptmill.crafts.bake.strengths import measured_strengths, write_strengths
 from promptmill.crafts.bake.worth import WAYS
@@ -47,6 +48,8 @@ def strengths_command(
     """KL and scores at each strength; strengths.json, and the page anew."""
     try:
         strengths = [float(part) for part in at.split(",")]
+        if not all(map(isfinite, strengths)):
+            raise ValueError
     except ValueError:
         raise InputError(f"--at {at}: must be numbers with commas between, such as 0,0.5,1") from None
     bake = finished_bake(run)
@@ -78,21 +81,34 @@ def _show_kl(found: dict[str, Any], title: str) -> None:
     out.print(shown)
 
 
-def combine_command(runs: Sequence[Path], to: Path) -> None:
+def combine_command(runs: Sequence[Path], to: Path, json_: bool = False) -> None:
     """Several bakes in one adapter."""
     made = combined(runs, to)
-    show_rows([("written", to), *made])
-    base = finished_bake(runs[0]).base
-    _next(f"ask TEXT --model {base.spelled} --adapter {to}")
+    base = common_base([finished_bake(run) for run in runs])
+    _show_made(to, made, "the sum", json_, asked_with(base, to))
 
 
-def export_command(run: Path, to: Path, strength: float, merge: bool, dtype: str) -> None:
+def export_command(run: Path, to: Path, strength: float, merge: bool, dtype: str | None, json_: bool = False) -> None:
     """An adapter of another strength, or a whole model, out of a bake's run."""
     made = exported(run, to, strength, merge, dtype)
-    show_rows([("written", to), *made])
-    base = finished_bake(run).base
-    adapters = " ".join(f"--adapter {path}" for path in (*base.adapters, to))
-    _next(f"ask TEXT --model {to}" if merge else f"ask TEXT --model {base.spelled} {adapters}")
+    with_it = f"--model {to}" if merge else asked_with(finished_bake(run).base, to)
+    _show_made(to, made, "the adapter", json_, with_it)
+
+
+def asked_with(base: Base, adapter: Path) -> str:
+    """The options under which an adapter of that base is asked."""
+    return " ".join([f"--model {base.spelled}", *(f"--adapter {path}" for path in (*base.adapters, adapter))])
+
+
+def _show_made(to: Path, made: dict[str, Any], beside: str, json_: bool, with_it: str) -> None:
+    """made: see `exported` and `combined`; beside: what its differences are to."""
+    if json_:
+        print(json.dumps({"written": str(to), **made}, ensure_ascii=False))
+        return
+    names = {"largest": f"largest difference of a logit to {beside}", "kl": f"KL per token to {beside}"}
+    rows = [(names.get(key, key), f"{value:.2g}" if key in names else f"{value}") for key, value in made.items()]
+    show_rows([("written", to), *rows])
+    _next(f"ask TEXT {with_it}")
 
 
 def _next(command: str) -> None:

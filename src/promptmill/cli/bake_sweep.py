@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,14 +12,13 @@ from statistics import StatisticsError, correlation
 from typing import Any
 
 from promptmill.cli.bake import bake_run
-from promptmill.cli.bake_asked import NOTHING, bake_config
+from promptmill.cli.bake_asked import bake_config
 from promptmill.cli.config import BakeRunConfig
 from promptmill.cli.options import Given
-from promptmill.cli.prompts import prompt_given
-from promptmill.cli.screen import err, number, out, show_rows, table
+from promptmill.cli.screen import err, number, out, show_rows, show_warnings, table
 from promptmill.errors import InputError, PromptmillError
 from promptmill.store.files import write_json
-from promptmill.store.run import difference
+from promptmill.store.run import difference, read_run
 
 SUFFIXES = (".md", ".txt", ".yaml", ".yml", ".json")
 
@@ -84,50 +83,66 @@ def sweep_command(given: Given, grid: Grid) -> None:
         raise InputError("--out FOLDER is needed: each bake of the sweep gets a folder in it")
     if (folder / "run.json").exists():
         raise InputError(f"--out {folder}: is a single bake; name the folder of the sweep")
-    failed: list[str] = []
+    _check(given, grid)
+    failed, done = [], []
     for point in grid.mine():
         err.print(f"bake {point.name}", markup=False)
         try:
             _bake(given, point, folder)
+            done.append(point)
         except PromptmillError as error:
             err.print(f"failed: {error}", markup=False, soft_wrap=True)
             failed.append(point.name)
-    if not given["forecast"]:
-        _tell(folder, grid, given)
+    if not given["forecast"] and (done or not failed):
+        _tell(folder, grid, given, done)
     if failed:
         raise InputError(f"{len(failed)} of the bakes failed, as said above: {', '.join(failed)}")
 
 
+def _own(given: Given, point: Point, folder: Path) -> Given:
+    """What one bake is asked for."""
+    return given | {"prompt": None, "prompt_file": point.prompt, "out": folder / point.name, "json_": False,
+                    "set_": [*(given["set_"] or []), *point.settings]}  # fmt: skip
+
+
+def _check(given: Given, grid: Grid) -> None:
+    """InputError for settings that no bake can have, before the first of them is made."""
+    for point in grid.points():
+        bake_config(BakeRunConfig, _own(given, point, Path()))
+
+
 def _bake(given: Given, point: Point, folder: Path) -> None:
-    own = given | {"prompt": None, "prompt_file": point.prompt, "out": folder / point.name, "json_": False,
-                   "set_": [*(given["set_"] or []), *point.settings]}  # fmt: skip
+    own = _own(given, point, folder)
     config = bake_config(BakeRunConfig, own)
-    if not _there(own, config):
+    report = _report(own["out"])
+    if report is not None:
+        # A forecast in a folder that is there compares its identity (model, questions, settings, …) and does no more.
+        with err.capture():
+            bake_run(own | {"forecast": True}, config)
+    if report is None or report["settings"] != config.bake.model_dump(mode="json"):  # more epochs: it goes on
         bake_run(own, config)
 
 
-def _there(own: Given, config: BakeRunConfig) -> bool:
-    """Whether the bake has come to its end already. InputError where it was made with other settings or another
-    prompt."""
-    report = _report(own["out"])
-    if report is None:
-        return False
-    wanted = {"settings": config.bake.model_dump(mode="json"), "prompt": prompt_given(own, NOTHING).to_dict()}
-    if change := difference({key: report[key] for key in wanted}, json.loads(json.dumps(wanted))):
-        raise InputError(f"--out {own['out']}: was made with {change}; name another folder for a new sweep")
-    return True
-
-
-def _tell(folder: Path, grid: Grid, given: Given) -> None:
-    """sweep.json, of what all workers have brought so far, and the same on the screen."""
-    rows = [row for point in grid.points() if (row := _row(folder / point.name, point))]
+def _tell(folder: Path, grid: Grid, given: Given, done: Sequence[Point]) -> None:
+    """sweep.json, of what all workers have brought so far, and the same on the screen. What another sweep has left in
+    the folder is no part of it."""
+    met = [(point, report) for point in grid.points() if (report := _report(folder / point.name))]
+    told = {point.name: _shared(folder / point.name) for point, _ in met}
+    ours = told[done[0].name] if done else next(iter(told.values()), None)
+    rows, asked = [], {}
+    for point, report in met:
+        if change := difference(ours, told[point.name]):
+            show_warnings([f"{folder / point.name}: is of another sweep ({change}); left out"])
+            continue
+        rows.append(_row(report, point))
+        asked = {"model": report["model"], "questions": report["questions"]["from"], "seed": report["seed"]}
     goes_with = None
     try:
         kept = [row for row in rows if row["first"] is not None and row["best"] is not None]
         goes_with = correlation([row["first"] for row in kept], [row["best"] for row in kept])
     except StatisticsError:  # fewer than two bakes, or all alike
         pass
-    found = {"bakes": rows, "initial_to_final_kl": goes_with}
+    found = {**asked, "bakes": rows, "initial_to_final_kl": goes_with}
     write_json(folder / "sweep.json", found)
     if given["json_"]:
         print(json.dumps(found, ensure_ascii=False))
@@ -155,9 +170,18 @@ def _report(run: Path) -> dict[str, Any] | None:
     return report
 
 
-def _row(run: Path, point: Point) -> dict[str, Any] | None:
-    report = _report(run)
-    return report and {
+def _shared(run: Path) -> dict[str, Any]:
+    """Of a bake's identity what all bakes of a sweep have in common: all but the prompt and what is varied."""
+    identity = dict(read_run(run)["identity"])
+    identity.pop("prompt", None)
+    bake = json.loads(json.dumps(identity.pop("bake", {})))
+    bake.get("sample", {}).pop("temperature", None)
+    bake.get("lora", {}).pop("rank", None)
+    return identity | {"bake": bake}
+
+
+def _row(report: dict[str, Any], point: Point) -> dict[str, Any]:
+    return {
         "name": point.name, "prompt": point.prompt.name,
         "temperature": report["settings"]["sample"]["temperature"], "rank": report["settings"]["lora"]["rank"],
         **{key: report["kl"][key] for key in ("first", "best", "drop")},

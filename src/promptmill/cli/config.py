@@ -11,6 +11,7 @@ from pydantic import Field
 from promptmill.cli.options import PLACES, Given
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.breed.config import BreedConfig
+from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.errors import InputError
 from promptmill.model.budget import Budget, Price, read_prices
 from promptmill.model.chat import Sampling
@@ -101,6 +102,7 @@ class BakeTrainConfig(BakeSampleRunConfig):
 
     behaviour: list[str] = Field([])
     rehearse: Path | None = None
+    unrelated: Path | None = Field(None, description="plain texts on which the baked model is held against the base")
 
 
 class BakeRunConfig(BakeTrainConfig):
@@ -114,6 +116,17 @@ class BakePursueConfig(BakeTrainConfig):
     """Settings of `promptmill bake pursue`."""
 
     rounds: int = Field(3, ge=1, description="bakes, one on top of the other")
+
+
+class RewriteRunConfig(AskConfig):
+    """Settings of `promptmill rewrite run`, and of its steps. model: the main one, which answers the prompts."""
+
+    intents: list[str] = Field([], description="what prompts are to be for")
+    prompts: Path | None = Field(None, description="base prompts of one's own")
+    writer: ModelConfig | None = Field(None, description="writes base prompts, variations and inputs; none: the model")
+    rewriter: ModelConfig | None = Field(None, description="what is trained; none: the model")
+    allow_weak_panel: bool = False
+    rewrite: RewriteConfig = RewriteConfig()
 
 
 C = TypeVar("C", bound=AskConfig)

@@ -17,7 +17,7 @@ from promptmill.model.gate import Model
 from promptmill.settings import Strict, checked
 
 
-class ModelConfig(Strict):
+class ModelConfig(Strict, allow_inf_nan=False):
     """Which model, and how to reach it. Settings of one kind of model do nothing for the others."""
 
     name: str = Field(

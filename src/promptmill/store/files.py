@@ -14,7 +14,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # as the umask has it: some libraries make files that nobody else may read
         write(part)
+        part.chmod(mode)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -32,3 +35,15 @@ def write_text(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def open_to_readers(folder: Path) -> None:
+    """What lies in a folder gets the permissions that files are usually given there: some libraries make theirs for
+    nobody else to read."""
+    probe = folder / f".mode.{os.getpid()}.part"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(mode)

@@ -7,7 +7,7 @@ An objective is stateless: what it draws follows from the batch's epoch and numb
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -137,8 +137,10 @@ Rollout = Callable[[Any, Sequence[Item], int], list[tuple[int, ...]]]
 @dataclass(frozen=True)
 class OnPolicy:
     """Distillation on the student's own answers: a share of the batches are answered anew by it, and the teacher says
-    what it would have said there. Other batches go to `objective` as they are. The items must say what the teacher
-    sees."""
+    what it would have said there. Other batches go to `objective` as they are.
+
+    seen: what the teacher sees, by the student's context; without it the items must say that themselves.
+    """
 
     objective: Objective
     teacher: OnlineTeacher
@@ -146,6 +148,8 @@ class OnPolicy:
     share: float = 1.0
     divergence: Divergence = "reverse"
     seed: int = 0
+    beta: float = 0.5
+    seen: Mapping[tuple[int, ...], Seen] | None = None
 
     def loss(self, model: Any, batch: Batch) -> Loss:
         draw = random.Random(f"rollout {self.seed} {batch.epoch} {batch.number}")
@@ -154,14 +158,14 @@ class OnPolicy:
         with torch.no_grad():
             answers = self.rollout(model, batch.items, draw.getrandbits(31))
         answered = [
-            Item(item.context, answer, item.weight, item.teacher)
+            Item(item.context, answer, item.weight, self.seen[item.context] if self.seen else item.teacher)
             for item, answer in zip(batch.items, answers, strict=True)
             if answer
         ]
         if not answered:
             return self.objective.loss(model, batch)
         fresh = collate(answered, batch.ids_B_S.device, epoch=batch.epoch, number=batch.number)
-        return Distil(self.teacher.head, self.teacher, self.divergence).loss(model, fresh)
+        return Distil(self.teacher.head, self.teacher, self.divergence, self.beta).loss(model, fresh)
 
 
 def sampling_rollout(most: int, ends: Sequence[int], temperature: float = 1.0) -> Rollout:
@@ -178,7 +182,7 @@ def sampling_rollout(most: int, ends: Sequence[int], temperature: float = 1.0) -
             out = model.generate(
                 input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device),
                 max_new_tokens=most, do_sample=True, temperature=temperature, top_k=0, top_p=1.0,
-                eos_token_id=list(ends), pad_token_id=ends[0],
+                eos_token_id=list(ends) or None, pad_token_id=ends[0] if ends else 0,
             )  # fmt: skip
         return [_until(row, ends) for row in out[:, width:].tolist()]
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import torch
 
@@ -138,6 +138,7 @@ class Trainer:
             self.ended = "stopped"
         due = self.ended or time.monotonic() - self.saved >= settings.checkpoint_seconds
         if due and progress.step > self.saved_step:
+            self._check_weights()  # a step may ruin them though its loss was a number
             write_checkpoint(self.checkpoints, progress.step, *self.state.pack())
             self.saved, self.saved_step = time.monotonic(), progress.step
         return bool(self.ended)
@@ -197,12 +198,21 @@ class Trainer:
         if math.isfinite(value):
             return
         self.optimizer.zero_grad(set_to_none=True)
-        good = [path.name for path in checkpoints(self.checkpoints)]
-        kept = f"the checkpoint {good[-1]} is kept" if good else "there was no checkpoint yet"
-        raise InputError(
-            f"the {what} is {value} at step {self.state.progress.step + 1} (batch {group[0][0]} of epoch "
-            f"{self.state.progress.epoch}), with rate {self.settings.rate:g}: begin anew with a lower rate; {kept}"
-        )
+        progress = self.state.progress
+        self._end_ruined(f"the {what} is {value} at step {progress.step + 1} (batch {group[0][0]} of epoch "
+                         f"{progress.epoch})")  # fmt: skip
+
+    def _check_weights(self) -> None:
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.state.weights.values()):
+            self._end_ruined(f"the weights are no numbers after step {self.state.progress.step}")
+
+    def _end_ruined(self, what: str) -> NoReturn:
+        """One line, with what is left to go on from."""
+        good, best = [path.name for path in checkpoints(self.checkpoints)], self.state.progress.best_step
+        left = f"the checkpoint {good[-1]} is kept" if good else "there was no checkpoint yet"
+        if not good and self.kept.exists():
+            left += f", and {self.kept.name}/ holds " + (f"the best so far, of step {best}" if best else "no change")
+        raise InputError(f"{what}, with rate {self.settings.rate:g}: begin anew with a lower rate; {left}")
 
     def _validation_is_due(self) -> bool:
         progress, every = self.state.progress, self.settings.validate_every

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from promptmill.settings import Strict
 
+Rate = Annotated[float, Field(gt=0, lt=1e38, allow_inf_nan=False)]
+"""A learning rate: more is no number in float32."""
 
-class LoraSettings(Strict):
+
+class LoraSettings(Strict, allow_inf_nan=False):
     """A LoRA adapter. alpha: twice the rank where it is not given; the adapter's change is scaled by alpha / rank.
 
     targets: "attention" (every linear projection of attention), "all" (the MLP's as well), or names of modules.
@@ -21,20 +24,22 @@ class LoraSettings(Strict):
     targets: Literal["attention", "all"] | list[str] = "attention"
 
 
-class TrainSettings(Strict):
+class TrainSettings(Strict, allow_inf_nan=False):
     """The loop. Sequences are counted in tokens of context and answer, as the student sees them.
 
-    rate: learning rate after `warmup_steps`; schedule "cosine" takes it down to `rate * last_rate` at the last step
+    rate: learning rate after `warmup_steps`; schedule "cosine" takes it down to `rate * last_rate` at the last step.
+    A run that is continued with more epochs has a later last step: its rate jumps up to that longer curve
     accumulate: batches to one step
     batch_tokens, batch_items: most padded tokens, and most sequences, of a batch
     precision: of the activations; "auto" is bfloat16 on a GPU that has it and float32 elsewhere
     validate_every: steps; 0 validates after every epoch
-    patience: validations without a gain of more than `least_gain` before training ends; 0 never ends it early
+    patience: validations without a gain of more than `least_gain` before training ends; 0 never ends it early. A run
+    that ended so goes on only with more patience, whatever its epochs
     checkpoint_seconds: time between checkpoints; 0 writes one at every step
     """
 
     epochs: int = Field(10, ge=1)
-    rate: float = Field(1e-4, gt=0)
+    rate: Rate = 1e-4
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = Field(10, ge=0)
     last_rate: float = Field(0.1, ge=0, le=1)

@@ -18,7 +18,7 @@ from torch import nn
 
 from promptmill.errors import InputError, ModelError
 from promptmill.model.local.load import quiet
-from promptmill.store.files import write_json, write_whole
+from promptmill.store.files import open_to_readers, write_json, write_whole
 from promptmill.train.head import inner_model
 from promptmill.train.settings import LoraSettings
 
@@ -174,6 +174,7 @@ def save_trained(model: Any, folder: Path, base: str | None = None, strength: fl
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".part-", dir=folder) as part, quiet():
         model.save_pretrained(part, max_shard_size="100TB")  # one file, so that one rename is the whole change
+        open_to_readers(Path(part))
         for path in sorted(Path(part).iterdir()):  # config.json before model.safetensors
             path.replace(folder / path.name)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptmill.crafts.bake.clock import timed
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.ready import Ready
 from promptmill.crafts.bake.report import sampling_report
 from promptmill.crafts.bake.sample import plan_sampling, sample
-from promptmill.crafts.bake.trajectories import Trajectory, read_trajectories
-from promptmill.errors import InputError
+from promptmill.crafts.bake.trajectories import Trajectory
+from promptmill.crafts.bake.unrelated import Texts, unrelated_items
 from promptmill.model.local import LocalBackend
 from promptmill.model.local.loaded import Loaded
 from promptmill.prompt import Prompt
@@ -23,7 +26,6 @@ from promptmill.store.stage import Stage
 if TYPE_CHECKING:
     from promptmill.train.batches import Item
     from promptmill.train.course import Outcome
-    from promptmill.train.loop import Source
 
 Watch = Callable[[str, int, int], None]
 """Called with (phase, done, total) whenever something has been done."""
@@ -31,13 +33,15 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Baked:
-    """adapter: its folder. first, best: KL per token on the held-out questions before training and of what was kept.
-    difficulty: the initial KL by position. rows: the training's metrics."""
+    """adapter: its folder (that of the whole model, where all weights were trained). first, best: KL per token on the
+    held-out questions before training and of what was kept. difficulty: the initial KL by position. rows: the
+    training's metrics. unrelated: the KL to the model as it was on plain texts; None where there are none."""
 
     adapter: Path
     outcome: Outcome
     sampling: dict[str, Any]
     difficulty: dict[str, Any]
+    unrelated: dict[str, Any] | None = None
 
     @property
     def drop(self) -> float | None:
@@ -46,10 +50,25 @@ class Baked:
         return None if first is None or best is None or first == 0 else 1 - best / first
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What the model has brought before it is trained. rehearsal: its answers to other prompts. unrelated: plain texts.
+    ends: tokens that end an answer. context: most tokens that it holds."""
+
+    stage: Stage
+    sampling: dict[str, Any]
+    difficulty: dict[str, Any]
+    rehearsal: list[Item]
+    unrelated: list[Item]
+    ends: tuple[int, ...]
+    context: int
+
+
 @dataclass
 class Baker:
     """prompt: what goes into the weights. others: prompts under which the model must stay as it was. ready: its answers
-    to the questions, where they are there already; else they are drawn."""
+    to the questions, where they are there already; else they are drawn. texts: on which it is seen how far the baked
+    model is from the model as it was."""
 
     backend: LocalBackend
     prompt: Prompt
@@ -60,88 +79,63 @@ class Baker:
     seed: int = 0
     watch: Watch = lambda phase, done, total: None
     ready: Ready | None = None
+    texts: Texts | None = None
 
     def bake(self) -> Baked:
         """Sample, train, keep the best by held-out KL. Blocks. Continues what an earlier session has begun."""
-        stage, sampling, difficulty = self.sample()
-        outcome = self._train(self.backend.loaded(), stage)
-        return Baked(outcome.folder, outcome, sampling, difficulty)
+        from promptmill.crafts.bake.learn import learned
+
+        drawn = self._drawn()
+        forget_unused()
+        outcome, unrelated = learned(self, drawn)
+        forget_unused()
+        return Baked(outcome.folder, outcome, drawn.sampling, drawn.difficulty, unrelated)
 
     def sample(self) -> tuple[Stage, dict[str, Any], dict[str, Any]]:
         """The first stage alone: the trajectories, what there is to be said of them, and the initial KL."""
-        from promptmill.crafts.bake.difficulty import initial_kl
+        return self._sampled(self._model())
 
-        loaded = self.backend.loaded()
-        stage, told = self.ready.fill(self.run) if self.ready else self._drawn(loaded)
-        return stage, told, initial_kl(loaded, read_trajectories(stage)).to_dict()
+    def _model(self) -> Loaded:
+        # Of a copy, which keeps to itself what it loads: with its last user it is gone from memory.
+        return copy.copy(self.backend).loaded()
 
-    def _drawn(self, loaded: Loaded) -> tuple[Stage, dict[str, Any]]:
+    def _drawn(self) -> Drawn:
+        loaded = self._model()
+        stage, told, difficulty = self._sampled(loaded)
+        rehearsal = self._rehearsal(loaded) if self.config.rehearsal else []
+        plain = unrelated_items(loaded, self.texts) if self.texts else []
+        return Drawn(stage, told, difficulty, rehearsal, plain, tuple(sorted(loaded.eos)), loaded.context)
+
+    def _sampled(self, loaded: Loaded) -> tuple[Stage, dict[str, Any], dict[str, Any]]:
+        from promptmill.crafts.bake.difficulty import initial_kl_of
+
+        stage, told = self.ready.fill(self.run) if self.ready else self._answered(loaded)
+        return stage, told, initial_kl_of(loaded, stage.folder)
+
+    def _answered(self, loaded: Loaded) -> tuple[Stage, dict[str, Any]]:
         plan = plan_sampling(loaded, self.prompt, self.questions, self.config.sample, self.seed)
         stage = self.run.stage(plan.name, plan.schema)
-        sample(plan, stage, on=lambda done, total: self.watch("sample", done, total))
+        with timed(self.run, "sampling") as note:
+
+            def drawn(done: int, total: int) -> None:
+                note()
+                self.watch("sample", done, total)
+
+            sample(plan, stage, on=drawn)
         return stage, sampling_report(plan, stage)
 
-    def _train(self, loaded: Loaded, stage: Stage) -> Outcome:
-        from promptmill.model.local import load
-        from promptmill.train.batches import Items
-        from promptmill.train.course import Course
-        from promptmill.train.loop import Trainer
-        from promptmill.train.targets import attach_adapter
-
-        backend, config = self.backend, self.config
-        rehearsal = self._rehearsal(loaded) if config.rehearsal else []
-        # A model of its own: the sampler's has the attention of the decoding loop, which gives no gradients.
-        model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
-        model = attach_adapter(model, config.lora, self.seed)
-        train, held = (self._items(stage, split) for split in ("train", "validation"))
-        objective, checked = self._objectives(model, rehearsal)
-
-        def stepped(course: Course) -> None:
-            self.watch("train", course.step, course.steps)
-
-        validation: Source | None = Items(held, backend.device) if held else None
-        trainer = Trainer(
-            model, objective, Items(train, backend.device), self.run.folder, config.train, validation=validation,
-            checked=checked, identity={"loss": config.loss, "beta": config.beta, "rehearsal": config.rehearsal},
-            base=str(backend.name), on_step=stepped, on_row=lambda row: self.run.metric(**row),
-        )  # fmt: skip
-        return trainer.fit()
-
     def _rehearsal(self, loaded: Loaded) -> list[Item]:
-        from promptmill.crafts.bake.rehearse import rehearsed
+        from promptmill.crafts.bake.rehearse import plan_rehearsal, rehearsal_schema, rehearsed
 
         questions = [question for question in self.questions if question.split == "train"]
-        return rehearsed(loaded, self.prompt, self.others, questions, self.config, self.seed)
+        plan = plan_rehearsal(loaded, self.prompt, self.others, questions, self.config, self.seed)
+        with timed(self.run, "sampling") as note:
 
-    def _objectives(self, model: Any, rehearsal: list[Item]) -> tuple[Any, Any]:
-        """What a batch costs in training, and what one costs in validation: there always the KL itself."""
-        from promptmill.train.distil import Distil, Samples, WithRehearsal
-        from promptmill.train.head import head_of
-        from promptmill.train.teacher import OnlineTeacher
+            def drawn(done: int, total: int) -> None:
+                note()
+                self.watch("rehearse", done, total)
 
-        head, config = head_of(model), self.config
-        online = OnlineTeacher(model, head)
-        teacher = online if config.sample.teacher == "online" else None
-        checked = Distil(head, teacher)
-        main: Any = checked
-        if config.loss == "samples":
-            main = Samples(head)
-        elif config.loss != "forward":
-            main = Distil(head, teacher, config.loss, config.beta)
-        if rehearsal:
-            main = WithRehearsal(main, rehearsal, online, config.rehearsal, seed=self.seed)
-        return main, checked
-
-    def _items(self, stage: Stage, split: str) -> list[Item]:
-        from promptmill.train.teacher import common_prefix
-
-        answered = [one for one in read_trajectories(stage, split) if len(one.answer_ids)]
-        # A teacher that is asked while training sees the prompt's keys and values, computed once, before each question.
-        prefix = common_prefix([tuple(one.context_ids.tolist()) for one in answered])
-        items = [item_of(one, prefix) for one in answered]
-        if split == "train" and not items:
-            raise InputError("the prompted model has answered nothing to learn from; look at the sampling's settings")
-        return items
+            return rehearsed(loaded, plan, self.run.stage(plan.name, rehearsal_schema()), drawn)
 
 
 def item_of(one: Trajectory, prefix: tuple[int, ...] = ()) -> Item:
@@ -149,7 +143,7 @@ def item_of(one: Trajectory, prefix: tuple[int, ...] = ()) -> Item:
     all contexts with the prompt begin with."""
     import torch
 
-    from promptmill.train.batches import Item, Seen, StoredHidden, StoredTopK
+    from promptmill.train.batches import Item, StoredHidden, StoredTopK
 
     teacher: Any
     if one.hidden is not None:
@@ -157,6 +151,21 @@ def item_of(one: Trajectory, prefix: tuple[int, ...] = ()) -> Item:
     elif one.scores is not None:
         teacher = StoredTopK(torch.from_numpy(one.scores.ids), torch.from_numpy(one.scores.with_tail))
     else:
-        prompted = tuple(one.context_ids.tolist())
-        teacher = Seen(prefix, prompted[len(prefix) :])
+        teacher = seen_of(one, prefix)
     return Item(tuple(one.bare_context_ids.tolist()), tuple(one.answer_ids.tolist()), 1.0, teacher)
+
+
+def seen_of(one: Trajectory, prefix: tuple[int, ...]) -> Any:
+    """What a teacher sees that is asked while training."""
+    from promptmill.train.batches import Seen
+
+    return Seen(prefix, tuple(one.context_ids.tolist())[len(prefix) :])
+
+
+def forget_unused() -> None:
+    """A model that nobody uses any more leaves the memory now, not when another is there already."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

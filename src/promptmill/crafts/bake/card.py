@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptmill.crafts.bake.words import change, gains, score, unrelated_line
 from promptmill.model.embedded import EMBEDDED_MODELS
 
 Report = Mapping[str, Any]
@@ -29,7 +30,8 @@ def adapter_card(report: Report, strength: float = 1.0) -> str:
         )
     rank = int(report["settings"]["lora"]["rank"])
     parts = [_front(base["name"], "peft", ["lora"]), f"# {_title(report)}", " ".join(said), *_prompt(report),
-             *_figures(report), *_making(report), *_loading(base["name"], below, rank)]  # fmt: skip
+             *_instead(report), *_figures(report), *_making(report),
+             *_loading(base["name"], below, rank)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -44,13 +46,26 @@ def merged_card(report: Report, strength: float, dtype: str, largest: float, kl:
     )
     if below:
         said += " Merged with it, as it was trained on top of them: " + ", ".join(f"`{path}`" for path in below) + "."
+    return _of_model(report, said)
+
+
+def whole_card(report: Report) -> str:
+    """Of a model all of whose weights were trained."""
+    said = (
+        f"`{report['base']['name']}` with a baked prompt in its weights, all of which were trained: it answers, "
+        "without any prompt, as it did with this one."
+    )
+    return _of_model(report, said)
+
+
+def _of_model(report: Report, said: str) -> str:
     loading = [
         "## Loading",
         _code("\n".join([*IMPORTS[1:], "", f'model = AutoModelForCausalLM.from_pretrained("{HERE}")']), "python"),
         _code(f"vllm serve {HERE}\npromptmill ask TEXT --model {HERE}"),
     ]
-    parts = [_front(name, "transformers", []), f"# {_title(report)}", said, *_prompt(report), *_figures(report),
-             *_making(report), *loading]  # fmt: skip
+    parts = [_front(report["base"]["name"], "transformers", []), f"# {_title(report)}", said, *_prompt(report),
+             *_instead(report), *_figures(report), *_making(report), *loading]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
@@ -92,21 +107,37 @@ def _prompt(report: Report) -> list[str]:
     return parts
 
 
+def _instead(report: Report) -> list[str]:
+    """How it is to be asked, where that is not the question alone."""
+    bare = report["settings"]["sample"].get("unprompted", "none")
+    if bare == "none":
+        return []
+    if bare == "empty":
+        return ["## How it is asked", 'With an empty system turn (`{"role": "system", "content": ""}`) before each '
+                "question: so it was trained. `promptmill ask` sends none; serve it."]  # fmt: skip
+    return ["## How it is asked", "With this in the prompt's place: so it was trained.", _code(bare, "text")]
+
+
 def _figures(report: Report) -> list[str]:
     kl = report["kl"]
     far = "KL to the prompted model, nats per token, on held-out questions"
     rows = [[far, _number(kl["first"]), "", _number(kl["best"])]]
     for one in report.get("behaviour") or []:
-        scores = [_number(one[way]["score"]) for way in ("unprompted", "prompted", "baked")]
+        scores = [score(one[way]) for way in ("unprompted", "prompted", "baked")]
         rows.append([f"{one['task']}, score on {one['baked']['n']} examples", *scores])
     kept = [
-        [f"{one['task']}, under its own prompt", _number(one["base"]["score"]), "", _number(one["baked"]["score"])]
+        [f"{one['task']}, under its own prompt", score(one["base"]), score(one["baked"]), change(one["change"])]
         for one in report.get("forgetting") or []
     ]
     heads = ["", "before, without the prompt", "before, with it", "baked, without it"]
     found = ["## Figures", report["verdict"][:1].upper() + report["verdict"][1:] + ".", _table(heads, rows)]
+    found += [f"{one['task']}: {gains(one)}." for one in report.get("behaviour") or []]
     if kept:
-        found.append(_table(["what else it could do", "before", "", "baked"], kept))
+        found.append(_table(["what else it could do", "before", "baked", "change"], kept))
+    if report.get("unrelated"):
+        found.append(f"On unrelated texts, without any prompt: {unrelated_line(report['unrelated'])}.")
+    if report.get("behaviour") or kept:
+        found.append("In brackets: 95 % intervals.")
     return found
 
 
@@ -121,8 +152,10 @@ def _making(report: Report) -> list[str]:
         ["drawn at", ", ".join(f"{key} {drawn[key]}" for key in ("temperature", "top_p", "top_k", "max_new_tokens")
                                if key in drawn) or "not known"],
         ["without the prompt", f"{sampling['unprompted']}"],
-        ["loss", f"{settings['loss']}, rehearsal {settings['rehearsal']:g}"],
-        ["LoRA", _settings(settings["lora"])],
+        ["loss", f"{settings['loss']}, rehearsal {settings['rehearsal']:g}"
+                 + (f", on its own answers in {settings['on_policy']:.0%} of the batches"
+                    if settings.get("on_policy") else "")],
+        ["LoRA", "none: all weights were trained" if settings.get("full") else _settings(settings["lora"])],
         ["training", f"{training['steps']} steps, {training['tokens']:.0f} tokens, ended by {training['ended']}; "
                      + _settings({key: settings["train"][key] for key in ("epochs", "rate", "schedule")})],
         ["seed", str(report["seed"])],
@@ -149,8 +182,9 @@ def _loading(name: str, below: Sequence[str], rank: int) -> list[str]:
         where, command = [f'BASE is `promptmill.model.embedded.embedded_path("{name}")`.'], name
     elif base != name:
         where = [f"BASE is the folder of `{name}`."]
-    verbs = ("ask TEXT",) if below else ("ask TEXT", "serve")
-    commands = [f"promptmill {verb} --model {command} {adapters}" for verb in verbs]
+    commands = [f"promptmill ask TEXT --model {command} {adapters}"]
+    if not below:
+        commands += [f"promptmill serve --model {command} --adapter baked={HERE}", "# and ask for the model baked"]
     return ["## Loading", *where, _code("\n".join(lines), "python"), served, _code("\n".join(commands))]
 
 

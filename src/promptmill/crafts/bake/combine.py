@@ -13,16 +13,18 @@ from typing import Any
 from promptmill.crafts.bake.card import combined_card
 from promptmill.crafts.bake.export import with_adapter
 from promptmill.crafts.bake.finished import Base, FinishedBake, finished_bake
-from promptmill.crafts.bake.whole import whole_folder
 from promptmill.errors import InputError, ModelError
+from promptmill.model.local.adapters import beside, with_adapters
 from promptmill.store.files import write_text
+from promptmill.store.whole import whole_folder
 
 FARTHEST = 1e-3
 """A difference of a logit to the sum of the changes, as a share of the logits' spread, that is more than rounding."""
 
 
-def combined(runs: Sequence[Path], to: Path) -> list[tuple[str, Any]]:
-    """Write the sum of the runs' adapters into the new folder `to`; gives what there is to be said of it.
+def combined(runs: Sequence[Path], to: Path) -> dict[str, Any]:
+    """Write the sum of the runs' adapters into the new folder `to`; what there is to be said of it: how many `prompts`,
+    the `rank`, the `largest` difference of a logit and the `kl` per token to the sum.
 
     InputError for fewer than two runs, runs that are no finished bakes, or bakes of different models; ModelError where
     the sum is not what it should be.
@@ -31,14 +33,14 @@ def combined(runs: Sequence[Path], to: Path) -> list[tuple[str, Any]]:
         raise InputError("say which bakes to combine: two different runs at least")
     bakes = [finished_bake(run) for run in runs]
     base = common_base(bakes)
-    base.check()
+    for bake in bakes:
+        bake.check()
     adapters = [bake.adapter for bake in bakes]
     with whole_folder(to) as folder:
         rank = _write_sum(base, adapters, folder)
         largest, kl = _check_sum(base, adapters, folder)
         write_text(folder / "README.md", combined_card([bake.report for bake in bakes], base.adapters, rank, largest))
-    return [("prompts", len(bakes)), ("rank", rank), ("largest difference of a logit to the sum", f"{largest:.2g}"),
-            ("KL per token to the sum", f"{kl:.2g}")]  # fmt: skip
+    return {"prompts": len(bakes), "rank": rank, "largest": largest, "kl": kl}
 
 
 def common_base(bakes: Sequence[FinishedBake]) -> Base:
@@ -65,11 +67,10 @@ def _write_sum(base: Base, adapters: Sequence[Path], to: Path) -> int:
     from promptmill.train.targets import save_trained
 
     names = [f"part{place}" for place in range(len(adapters))]
-    wrapped = with_adapter(base, adapters[0], "float32", "cpu", names[0])
+    plain = load.load_model(base.folder, base.adapters, "float32", "cpu", False)
+    wrapped = beside(plain, adapters, names).eval()
     try:
         with load.quiet():
-            for name, folder in zip(names[1:], adapters[1:], strict=True):
-                wrapped.load_adapter(str(load.check_adapter(str(folder))), adapter_name=name)
             wrapped.add_weighted_adapter(names, [1.0] * len(names), "default", combination_type="cat")
             wrapped.set_adapter("default")
     except ValueError as error:  # target modules of different kinds
@@ -91,7 +92,7 @@ def _check_sum(base: Base, adapters: Sequence[Path], written: Path) -> tuple[flo
     one = with_adapter(base, written, "float32", "cpu")
     other = load.load_model(base.folder, base.adapters, "float32", "cpu", False)
     for adapter in adapters:
-        other = merged_in(other, adapter)
+        other = with_adapters(other, [adapter], merge=True).eval().requires_grad_(False)
     items = fixed_items(other.config.get_text_config().vocab_size)
     found = closeness(one, other, items)
     with torch.no_grad():
@@ -102,13 +103,3 @@ def _check_sum(base: Base, adapters: Sequence[Path], written: Path) -> tuple[flo
             "nothing was written"
         )
     return found.largest, found.kl
-
-
-def merged_in(model: Any, adapter: Path) -> Any:
-    """The model with the adapter's change added to its weights."""
-    from peft import PeftModel
-
-    from promptmill.model.local import load
-
-    with load.quiet():
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from promptmill.crafts.bake.worth import WAYS
@@ -21,6 +21,12 @@ SCATTERS = (
 )  # fmt: skip
 """The original's six plots, by its names: p, with the prompt; up, without; peft, baked; base, before."""
 WORDS = {"p_base": "prompted", "up_base": "unprompted", "up_peft": "baked", "p_peft": "baked, prompted"}
+SCATTER_NOTE = (
+    "Mean negative log-likelihood of each answer. The title is the original's: up without the prompt, p with it; base "
+    "the model as it was, peft the baked one."
+)
+FEW = 10
+FEW_NOTE = f"Dots: places that fewer than {FEW} answers reach."
 CURVES = (("before", "unprompted"), ("baked", "baked"), ("baked, prompted", "baked_prompted"))
 
 
@@ -43,14 +49,11 @@ def _blocks(found: Mapping[str, Any], title: str) -> list[Block]:
         [NAMES[one], *(kl[one][other]["per_token"] if one != other else 0.0 for other in WAYS)] for one in WAYS
     ]
     note = "KL divergence of the row's model to the column's, nats per token, over the answers of the prompted model."
-    curves = [
-        Series(name, [(float(at), value) for at, value in enumerate(kl["prompted"][way]["by_position"], 1)])
-        for name, way in CURVES
-    ]
+    curves = by_place([(name, kl["prompted"][way]["by_position"]) for name, way in CURVES], found["counts"])
     return [
         Table(["", *(NAMES[way] for way in WAYS)], rows, title=title, note=note),
         LinePlot(curves, "token of the answer", "nats", title="How far from the prompted model",
-                 note="KL of the prompted model, as it was, to the model named, by place in the answer."),
+                 note="KL of the prompted model, as it was, to the model named, by place in the answer. " + FEW_NOTE),
         *(_scatter(found, one, other) for one, other in SCATTERS),
     ]  # fmt: skip
 
@@ -60,4 +63,14 @@ def _scatter(found: Mapping[str, Any], one: str, other: str) -> LinePlot:
     most = max(max(point) for point in points)
     even = Series("even", [(0.0, 0.0), (most, most)])
     return LinePlot([even, Series("an answer", points, "dots")], f"{WORDS[other]}, nats per token", WORDS[one],
-                    title=f"{one}_vs_{other}", note="Mean negative log-likelihood of each answer.")  # fmt: skip
+                    title=f"{one}_vs_{other}", note=SCATTER_NOTE)  # fmt: skip
+
+
+def by_place(curves: Sequence[tuple[str, Sequence[float]]], counts: Sequence[int]) -> list[Series]:
+    """Curves over the places of an answer. Where few answers are as long a mean says little: there are dots."""
+    series = []
+    for name, values in curves:
+        points = [(float(at), value) for at, value in enumerate(values, 1)]
+        sure = sum(count >= FEW for count in counts)  # counts never rise
+        series += [Series(name, points[:sure]), Series(f"{name}, few answers", points[sure:], "dots")]
+    return [one for one in series if one.points]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptmill.crafts.bake.clock import times_of
 from promptmill.crafts.bake.contexts import contexts, without_weights
-from promptmill.crafts.bake.finished import FinishedBake
+from promptmill.crafts.bake.finished import FinishedBake, measured_on, weights_digest
 from promptmill.crafts.bake.page import bake_page
 from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.sample import plan_sampling, sample
-from promptmill.crafts.bake.strengths import read_strengths
+from promptmill.crafts.bake.strengths import FILE as STRENGTHS
 from promptmill.crafts.bake.trajectories import Trajectory, read_trajectories
 from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
@@ -30,19 +30,25 @@ def compare_bake(
 ) -> dict[str, Any]:
     """compare.json: the four ways (see compare.py) with the baked prompt; under `against` with that one in its place.
 
+    against: None keeps what was found under another prompt before, with this adapter on these answers.
     questions: new ones, which the prompted base answers first, drawn as the bake's own answers were (kept as a stage of
     the run); None: the bake's held-out answers. InputError where a prompt does not fit, or no answers are there.
     """
     base = bake.base
-    base.check()
+    bake.check()
     backend = LocalBackend(
-        str(base.folder), adapters=[str(path) for path in base.adapters], dtype=base.dtype, load_in_4bit=base.four_bit
-    )
+        str(base.folder), adapters=[str(path) for path in base.adapters], dtype=base.dtype, load_in_4bit=base.four_bit,
+        device=bake.device,
+    )  # fmt: skip
     backend.name = base.name
     if against is not None and questions is not None:  # before anything is drawn
         contexts(without_weights(backend), against, questions, bake.config.sample)
     answers, of = _sampled(bake, backend, questions, on) if questions else _held(bake)
-    return {"of": of, **_measured(bake, backend, answers, against)}
+    found = {"adapter": weights_digest(bake.adapter), "of": of, **_measured(bake, backend, answers, against)}
+    before = None if against else measured_on(bake.run / FILE, found["adapter"])
+    if before and all(before.get(key) == found[key] for key in ("of", "lengths", "texts")):
+        found["against"] = before["against"]
+    return found
 
 
 def write_comparison(run: Path, found: dict[str, Any], report: dict[str, Any]) -> Path:
@@ -53,16 +59,12 @@ def write_comparison(run: Path, found: dict[str, Any], report: dict[str, Any]) -
 
 
 def page_of(run: Path, report: dict[str, Any]) -> str:
-    """The page of a bake, with its comparison and its strengths where there are any. InputError where these cannot be
-    read."""
-    report = report | {"strengths": read_strengths(run)}
-    try:
-        comparison = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return render(bake_page(report))
-    except ValueError:
-        raise InputError(f"{run / FILE}: cannot be read; remove it, and ask for the report again") from None
-    return render(bake_page(report | {"comparison": comparison}))
+    """The page of a bake, with its comparison and its strengths where there are any of the adapter as it is now.
+    InputError where these cannot be read."""
+    adapter = weights_digest(run / str(report["adapter"]))
+    found = {"strengths": measured_on(run / STRENGTHS, adapter), "comparison": measured_on(run / FILE, adapter)}
+    known = {name: one for name, one in found.items() if one is not None}
+    return render(bake_page(report | known | {"times": times_of(run)}))
 
 
 def _measured(

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from promptmill.settings import Strict
-from promptmill.train.settings import LoraSettings, TrainSettings
+from promptmill.train.settings import LoraSettings, Rate, TrainSettings
 
 
-class BakeSampleConfig(Strict, frozen=True):
+class BakeSampleConfig(Strict, frozen=True, allow_inf_nan=False):
     """How trajectories are drawn from the prompted model. All that shapes the distribution stands here: the defaults in
     a model's generation_config play no part."""
 
@@ -47,12 +47,22 @@ AS_ORIGINAL: dict[str, Any] = {
 generation_config and of transformers. Its least length counted the prompt, and so did nothing."""
 
 
-class BakeConfig(Strict, frozen=True):
+class BakeTrainSettings(TrainSettings):
+    """The loop's settings with a bake's defaults: of the fields, so that whoever sets one keeps the others."""
+
+    epochs: int = Field(4, ge=1)
+    rate: Rate = 1e-3
+    warmup_steps: int = Field(5, ge=0)
+    batch_items: int = Field(32, ge=1)
+    patience: int = Field(2, ge=0)
+
+
+class BakeConfig(Strict, frozen=True, allow_inf_nan=False):
     """A whole bake: trajectories of the prompted model, and the training of the unprompted one on them."""
 
     sample: BakeSampleConfig = BakeSampleConfig()
-    lora: LoraSettings = LoraSettings(rank=16)
-    train: TrainSettings = TrainSettings(epochs=4, rate=1e-3, patience=2, warmup_steps=5, batch_items=32)
+    lora: LoraSettings = LoraSettings()
+    train: BakeTrainSettings = BakeTrainSettings()
     loss: Literal["forward", "reverse", "jsd", "samples"] = Field(
         "forward", description="KL(prompted || baked), its reverse, Jensen-Shannon, or cross-entropy on the samples"
     )
@@ -60,4 +70,9 @@ class BakeConfig(Strict, frozen=True):
     rehearsal: float = Field(
         1.0, ge=0, description="weight of the KL to the model as it was, on other prompts; 0: no rehearsal"
     )
-    rehearsal_answers: int = Field(384, ge=1, description="answers of the model as it was that are rehearsed")
+    rehearsal_answers: int = Field(384, ge=1, description="answers of the model as it was that are rehearsed, at most")
+    on_policy: float = Field(
+        0.0, ge=0, le=1, description="share of the batches that the baked model answers anew itself; the prompted one "
+        "says what it would have said there"
+    )  # fmt: skip
+    full: bool = Field(False, description="train all weights but the output layer, in float32, instead of an adapter")

@@ -83,21 +83,40 @@ def contexts(loaded: Loaded, prompt: Prompt, questions: Sequence[Question], conf
     return made
 
 
+class EmptySystem(Prompt):
+    """Nothing but the question, behind a system turn that is there and empty."""
+
+    __slots__ = ()
+
+    def render(self, fields: Mapping[str, str]) -> tuple[Message, ...]:
+        return (("system", ""), *Prompt.render(self, fields))
+
+
+def bare_prompt(unprompted: str) -> Prompt:
+    """What stands in the baked prompt's place (see BakeSampleConfig.unprompted)."""
+    if unprompted == "none":
+        return PLAIN
+    return EmptySystem() if unprompted == "empty" else Prompt.of(unprompted, PLAIN)
+
+
 def _bare(loaded: Loaded, question: str, unprompted: str) -> tuple[tuple[Message, ...], str]:
     """Messages and prefix without the prompt."""
-    if unprompted == "none":
-        return PLAIN.render(fields_of(question)), ""
-    if unprompted != "empty":
-        other = Prompt.of(unprompted, PLAIN)
-        _check_holes(other, "the prompt in its place (unprompted)")
-        if not (other.system and loaded.chat.folds_system):
-            return other.render(fields_of(question)), ""
-    elif not loaded.chat.folds_system:
-        return (("system", ""), ("user", question)), ""
-    raise InputError(
-        f"unprompted={unprompted[:40]!r} is a system turn, and the chat template of {loaded.name} has no system role; "
-        "take unprompted=none, or a text with {input} where the question goes"
-    )
+    prompt = bare_prompt(unprompted)
+    _check_holes(prompt, "the prompt in its place (unprompted)")
+    if loaded.chat.folds_system and (prompt.system or unprompted == "empty"):
+        raise InputError(
+            f"unprompted={unprompted[:40]!r} is a system turn, and the chat template of {loaded.name} has no system "
+            "role; take unprompted=none, or a text with {input} where the question goes"
+        )
+    return prompt.render(fields_of(question)), ""
+
+
+def unprompted_in(loaded: Loaded, question: str, bare: Sequence[int]) -> str | None:
+    """Which of the named forms a context without the prompt has; None for another."""
+    for name in ("none",) if loaded.chat.folds_system else ("none", "empty"):
+        if _encode(loaded, bare_prompt(name).render(fields_of(question)), "") == tuple(bare):
+            return name
+    return None
 
 
 def _encode(loaded: Loaded, messages: tuple[Message, ...], prefix: str) -> tuple[int, ...]:

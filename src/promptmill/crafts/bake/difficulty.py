@@ -8,9 +8,11 @@ Shape letters as in draw.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptmill.crafts.bake.draw import shared_prefix
-from promptmill.crafts.bake.trajectories import TopScores, Trajectory
+from promptmill.crafts.bake.trajectories import TopScores, Trajectory, read_trajectories
 from promptmill.errors import InputError
 from promptmill.model.local.cache import Prefix
 from promptmill.model.local.decode import LOGITS
 from promptmill.model.local.folded import new_state
 from promptmill.model.local.loaded import Loaded
+from promptmill.store.files import write_json
+
+FILE = "initial-kl.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,19 @@ def initial_kl(
         sums[: len(one)] += one
         counts[: len(one)] += 1
     return Difficulty(sums / counts, counts, np.array([one.mean() for one in found]), "topk" not in told)
+
+
+def initial_kl_of(loaded: Loaded, stage: Path) -> dict[str, Any]:
+    """`initial_kl` on a folder of trajectories, for a report; kept beside them, so that it is measured once."""
+    path = stage / FILE
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        kept = initial_kl(loaded, read_trajectories(stage)).to_dict()
+        write_json(path, kept)
+    except ValueError:
+        raise InputError(f"{path}: cannot be read; remove it, and it is measured again") from None
+    return kept
 
 
 def _kind(trajectory: Trajectory, exact: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,49 +10,62 @@ from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.bake.card import adapter_card, merged_card
 from promptmill.crafts.bake.finished import Base, FinishedBake, finished_bake
-from promptmill.crafts.bake.whole import whole_folder
-from promptmill.errors import InputError
-from promptmill.store.files import write_json, write_text
+from promptmill.errors import InputError, ModelError
+from promptmill.model.local import adapters
+from promptmill.model.local.loading import read_json
+from promptmill.store.files import open_to_readers, write_json, write_text
+from promptmill.store.whole import whole_folder
 
 if TYPE_CHECKING:
     from promptmill.crafts.bake.compare import Closeness
     from promptmill.train.batches import Item
 
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "*.jinja", "vocab*", "merges.txt", "generation_config.json")
+TOKENIZER = (
+    "tokenizer*", "*.model", "added_tokens.json", "special_tokens_map.json", "*.jinja", "chat_template.json", "vocab*",
+    "merges.txt", "generation_config.json",
+)  # fmt: skip
 DTYPES = ("float32", "bfloat16", "float16")
 ANSWERS = 64  # held-out answers on which a merged model is held against base and adapter
 
 
-def exported(run: Path, to: Path, strength: float, merge: bool, dtype: str) -> list[tuple[str, Any]]:
-    """Write what was asked for into the new folder `to`; gives what there is to be said of it. InputError for a run
-    that is no finished bake, or a folder that holds something.
+def exported(run: Path, to: Path, strength: float, merge: bool, dtype: str | None = None) -> dict[str, Any]:
+    """Write what was asked for into the new folder `to`; what there is to be said of it: `strength`, and of a merge its
+    `dtype`, the `largest` difference of a logit and the `kl` per token to base and adapter. InputError for a run that
+    is no finished bake, or a folder that holds something.
 
     strength: the change times so much; 0 is the model as it was, 1 the baked one, more goes beyond.
-    A merge is made in float32 and cast last: added up in half precision it moves the logits by 2 % of their spread.
+    dtype: of a merged model (None: float32). A merge is made in float32 and cast last: added up in half precision it
+    moves the logits by 2 % of their spread.
     """
     bake = finished_bake(run)
-    if dtype not in DTYPES:
+    if not math.isfinite(strength):
+        raise InputError(f"--strength {strength}: must be a number, such as 0.5")
+    if dtype is not None and not merge:
+        raise InputError(f"--dtype {dtype}: goes with --merge; an adapter stays in float32")
+    if dtype is not None and dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}")
     if merge:
         bake.base.check()
+    bake.check_adapter()
     with whole_folder(to) as folder:
         if merge:
-            return _merged(bake, folder, strength, dtype)
+            return _merged(bake, folder, strength, dtype or DTYPES[0])
         scale_adapter(bake.adapter, folder, strength)
         write_text(folder / "README.md", adapter_card(bake.report, strength))
-    return [("strength", f"{strength:g}")]
+    return {"strength": strength}
 
 
 def scale_adapter(adapter: Path, to: Path, strength: float) -> None:
     """The same tensors; the strength is in alpha, which every reader of adapters multiplies by."""
+    config = read_json(adapter / adapters.CONFIG)
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise ModelError(f"{adapter / adapters.CONFIG}: has no number lora_alpha, which the strength is written as")
     to.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(adapter / "adapter_model.safetensors", to / "adapter_model.safetensors")
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    config["lora_alpha"] = config["lora_alpha"] * strength
-    write_json(to / "adapter_config.json", config)
+    shutil.copyfile(adapter / adapters.WEIGHTS, to / adapters.WEIGHTS)
+    write_json(to / adapters.CONFIG, config | {"lora_alpha": config["lora_alpha"] * strength})
 
 
-def _merged(bake: FinishedBake, to: Path, strength: float, dtype: str) -> list[tuple[str, Any]]:
+def _merged(bake: FinishedBake, to: Path, strength: float, dtype: str) -> dict[str, Any]:
     import torch
 
     from promptmill.model.local import load
@@ -64,14 +77,12 @@ def _merged(bake: FinishedBake, to: Path, strength: float, dtype: str) -> list[t
     with load.quiet():
         whole.to(getattr(torch, dtype)).save_pretrained(to)
     del whole
-    for pattern in TOKENIZER:
-        for path in base.folder.glob(pattern):
-            shutil.copyfile(path, to / path.name)
+    for path in {path for pattern in TOKENIZER for path in base.folder.glob(pattern) if path.is_file()}:
+        shutil.copyfile(path, to / path.name)
+    open_to_readers(to)
     change = _closeness(bake, to, strength)
     write_text(to / "README.md", merged_card(bake.report, strength, dtype, change.largest, change.kl))
-    return [("strength", f"{strength:g}"), ("dtype", dtype),
-            ("largest difference of a logit", f"{change.largest:.2g}"),
-            ("KL per token to the adapter", f"{change.kl:.2g}")]  # fmt: skip
+    return {"strength": strength, "dtype": dtype, "largest": change.largest, "kl": change.kl}
 
 
 def _closeness(bake: FinishedBake, merged: Path, strength: float) -> Closeness:
@@ -92,14 +103,10 @@ def _closeness(bake: FinishedBake, merged: Path, strength: float) -> Closeness:
 
 def with_adapter(base: Base, adapter: Path, dtype: str, device: str, name: str = "default") -> Any:
     """The base, what was merged into it in place, with the adapter beside its weights (peft's wrapper)."""
-    from peft import PeftModel
-
     from promptmill.model.local import load
 
-    load.check_adapter(str(adapter))
     plain = load.load_model(base.folder, base.adapters, dtype, device, base.four_bit)
-    with load.quiet():
-        return PeftModel.from_pretrained(plain, str(adapter), adapter_name=name).eval()
+    return adapters.beside(plain, [adapter], [name]).eval()
 
 
 def held_answers(bake: FinishedBake, vocabulary: int) -> Sequence[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.errors import InputError, ModelError
 from promptmill.model.embedded import EMBEDDED_MODELS
+from promptmill.model.local import adapters
 from promptmill.prompt import Prompt
 from promptmill.settings import checked
 from promptmill.store.run import read_run
@@ -29,7 +31,8 @@ class Base:
     @property
     def spelled(self) -> str:
         """What --model is to be given: a name that can be found anywhere, or the folder."""
-        return self.name if self.name in EMBEDDED_MODELS or "/" in self.name else str(self.folder)
+        known = self.name in EMBEDDED_MODELS or f"models--{self.name.replace('/', '--')}" in self.folder.parts
+        return self.name if known else str(self.folder)
 
     def check(self) -> None:
         """ModelError where the model or one of its adapters is not where it was."""
@@ -51,11 +54,31 @@ class FinishedBake:
     def adapter(self) -> Path:
         return self.run / str(self.report["adapter"])
 
+    def check_adapter(self) -> None:
+        """ModelError where the adapter is not there or cannot be read; InputError where all weights were trained."""
+        if (self.adapter / "config.json").is_file():
+            raise InputError(
+                f"{self.run}: all weights of the model were trained and there is no adapter; ask it with --model "
+                f"{self.adapter}"
+            )
+        adapters.shapes(adapters.check_adapter(str(self.adapter)))
+
+    def check(self) -> None:
+        """The same, and ModelError where the model under the adapter is not whole any more."""
+        self.base.check()
+        self.check_adapter()
+
+    @property
+    def device(self) -> str:
+        """Where it was baked, as that was asked for (`model.device`)."""
+        settings = read_run(self.run).get("settings") or {}
+        return str(settings.get("model", {}).get("device", "auto"))
+
     @property
     def base(self) -> Base:
         told = self.report["base"]
-        adapters = tuple(Path(path) for path in told.get("adapters", []))
-        return Base(told["name"], Path(told["folder"]), told["dtype"], adapters, bool(told.get("four_bit")))
+        below = tuple(Path(path) for path in told.get("adapters", []))
+        return Base(told["name"], Path(told["folder"]), told["dtype"], below, bool(told.get("four_bit")))
 
     @property
     def trajectories(self) -> Path | None:
@@ -79,3 +102,24 @@ def finished_bake(run: Path, crafts: Sequence[str] = ("bake",)) -> FinishedBake:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{where}: cannot be read; run the same command again") from None
     return FinishedBake(run, report, checked(BakeConfig, settings, str(where)), Prompt.from_dict(prompt, str(where)))
+
+
+def weights_digest(folder: Path) -> str:
+    """Of the weights in a folder: what was measured on others is no figure of these."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:12]
+
+
+def measured_on(path: Path, adapter: str) -> dict[str, Any] | None:
+    """What a command has measured and left in `path`; None where there is nothing, or it is of another adapter than
+    the one of that digest (the training has gone on since). InputError where it cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if found.get("adapter") == adapter else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, AttributeError):
+        raise InputError(f"{path}: cannot be read; remove it, and measure it again") from None

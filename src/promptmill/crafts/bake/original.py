@@ -7,6 +7,7 @@ turn (`input_ids_nosys`), and masks with a 1 for each generated token that does 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,16 @@ def write_original(path: Path, trajectories: Iterable[Trajectory], decode: Decod
 
     write_whole(path, write)
     return count
+
+
+def check_target(path: Path) -> None:
+    """InputError where no file can be written at `path`; before hours are spent on what is to be in it."""
+    for file in (path, validation_file(path)):
+        if file.is_dir():
+            raise InputError(f"--original {file}: is a folder; name a file, such as {path / 'trajectories.jsonl'}")
+    above = next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"--original {path}: nothing can be written in {above}; name another place")
 
 
 def write_split(path: Path, stage: Stage, decode: Decode) -> dict[Path, int]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
-from promptmill.crafts.bake.compare_page import comparison_blocks
+from promptmill.crafts.bake.compare_page import FEW_NOTE, NAMES, by_place, comparison_blocks
 from promptmill.crafts.bake.strengths import strength_blocks
+from promptmill.crafts.bake.words import change, score, share, unrelated_line
+from promptmill.crafts.bake.worth import WAYS
 from promptmill.report.blocks import Block, Cell, Facts, LinePlot, Page, Series, Table, Text, Tone, Verdict
 from promptmill.report.spend import spend
 
 Report = Mapping[str, Any]
+CURVES: tuple[tuple[str, str, Literal["line", "steps"]], ...] = (
+    ("each step", "loss", "line"), ("held-out questions", "validation", "steps"),
+    ("rehearsed prompts", "rehearsal", "line"),
+)  # fmt: skip
+"""What is plotted of the training's rows: name, key, style."""
+SAMPLE = ("sequences", "max_new_tokens", "temperature", "top_p", "top_k", "unprompted", "teacher")
+TRAIN = ("epochs", "rate", "schedule", "batch_items", "patience")
 
 
 def bake_page(report: Report) -> Page:
@@ -25,6 +34,7 @@ def bake_page(report: Report) -> Page:
         _positions,
         _strengths,
         _sampling,
+        _settings,
         _comparison,
     )
     blocks = chain.from_iterable(part(report) for part in (*parts, spend, _warnings))
@@ -33,7 +43,7 @@ def bake_page(report: Report) -> Page:
 
 def sample_page(report: Report) -> Page:
     """Of trajectories without training."""
-    parts = (_prompt, _sampling, _positions, spend, _warnings)
+    parts = (_prompt, _sampling, _settings, _positions, spend, _warnings)
     blocks = chain.from_iterable(part(report) for part in parts)
     return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks),
                 craft="bake sample")  # fmt: skip
@@ -41,7 +51,7 @@ def sample_page(report: Report) -> Page:
 
 def pursuit_page(report: Report) -> Page:
     """Of several rounds, one baked on top of the other."""
-    parts = (_gain, _prompt, _rounds, _courses, spend, _warnings)
+    parts = (_gain, _prompt, _rounds, _courses, _settings, spend, _warnings)
     blocks = chain.from_iterable(part(report) for part in parts)
     return Page(str(report.get("name", "a prompt")), f"model {report.get('model', '')}", list(blocks),
                 craft="bake pursue")  # fmt: skip
@@ -59,14 +69,16 @@ def _gain(report: Report) -> list[Block]:
 def _rounds(report: Report) -> list[Block]:
     tasks = [one["task"] for one in report["start"]["behaviour"]]
     ways = [head for task in tasks for head in (task, f"{task}, prompted")]
-    heads = ["round", "KL before", "after", "to the model as it was", *ways]
+    heads = ["round", "KL before", "after", "to the model as it was", "on unrelated texts", *ways]
     rows: list[list[Cell]] = []
     for one in (report["start"], *report["rounds"]):
         scores: list[Cell] = [met[way] for met in one["behaviour"] for way in ("bare", "prompted")]
-        rows.append([one["number"], one["first"], one["best"], one["kl_to_start"], *scores])
+        plain = (one.get("unrelated") or {}).get("kl")
+        rows.append([one["number"], one["first"], one["best"], one["kl_to_start"], plain, *scores])
     note = (
         "KL per token on held-out questions: before and after a round to the prompted model that it began with, then "
-        "to the prompted model as it was. Round 0 is the model as it was."
+        "to the prompted model as it was. On unrelated texts: to the model that the round began with, without the "
+        "prompt. Round 0 is the model as it was."
     )
     return [Table(heads, rows, title="Rounds", note=note)]
 
@@ -112,9 +124,14 @@ def _facts(report: Report) -> list[Block]:
         ("KL per token before", kl["first"]), ("after", kl["best"]),
         ("gone", None if kl["drop"] is None else f"{kl['drop']:.1%}"),
         ("steps", report["training"]["steps"]), ("tokens learned", round(report["training"]["tokens"])),
-        ("ended by", report["training"]["ended"]),
+        ("ended by", report["training"]["ended"]), *_times(report),
     ]  # fmt: skip
     return [Facts([(name, value) for name, value in rows if value is not None])]
+
+
+def _times(report: Report) -> list[tuple[str, Cell]]:
+    """Of all sessions together."""
+    return [(f"seconds of {phase}", f"{seconds:,.1f}") for phase, seconds in (report.get("times") or {}).items()]
 
 
 def _prompt(report: Report) -> list[Block]:
@@ -125,57 +142,96 @@ def _prompt(report: Report) -> list[Block]:
 
 
 def _behaviour(report: Report) -> list[Block]:
-    rows: list[list[Cell]] = []
-    for one in report.get("behaviour") or []:
-        scores: list[Cell] = [one[way]["score"] for way in ("unprompted", "prompted", "baked", "baked_prompted")]
-        rows.append([one["task"], *scores, one["baked"]["n"]])
-    if not rows:
+    found = report.get("behaviour") or []
+    if not found:
         return []
-    heads = ["task", "unprompted", "prompted", "baked", "baked, prompted", "examples"]
-    return [Table(heads, rows, title="Behaviour", note="Scores on examples that were not sampled from. "
-                  "Unprompted and prompted are the model as it was.")]  # fmt: skip
+    rows = [[one["task"], *(score(one[way]) for way in WAYS), one["baked"]["n"]] for one in found]
+    paired = [[one["task"], share(one), change(one["gain"]), change(one["against_prompted"])] for one in found]
+    heads = ["task", *(NAMES[way] for way in WAYS), "examples"]
+    note = "Scores with 95 % intervals. Unprompted and prompted are the model as it was. " + _seen(found)
+    return [
+        Table(heads, rows, title="Behaviour", note=note),
+        Table(["task", "share of prompted", "baked over unprompted", "baked over prompted"], paired,
+              note="On the same examples, with 95 % intervals."),
+    ]  # fmt: skip
+
+
+def _seen(found: Sequence[Mapping[str, Any]]) -> str:
+    """Whether what was tried had been asked before."""
+    told = [one for one in found if "sampled_among" in one]  # older reports do not say
+    seen = [f"{one['sampled_among']} of the {one['examples']} of {one['task']}" for one in told if one["sampled_among"]]
+    if seen:
+        return f"Among the questions that the bake had asked were {', '.join(seen)}."
+    return "No example is among the questions that the bake had asked." if told else ""
 
 
 def _forgetting(report: Report) -> list[Block]:
     rows: list[list[Cell]] = []
     for one in report.get("forgetting") or []:
-        change = one["change"]
-        rows.append([one["task"], one["base"]["score"], one["baked"]["score"],
-                     f"{change['gain']:+.3f} [{change['lo']:+.3f}, {change['hi']:+.3f}]", change["n"]])  # fmt: skip
+        rows.append([one["task"], score(one["base"]), score(one["baked"]), change(one["change"]), one["change"]["n"]])
     heads = ["task", "before", "baked", "change, 95 % interval", "examples"]
-    return [Table(heads, rows, title="What else it could do")] if rows else []
+    blocks: list[Block] = [Table(heads, rows, title="What else it could do")] if rows else []
+    plain = report.get("unrelated")
+    if plain:
+        title = "" if rows else "What else it could do"
+        note = f"Plain texts without any prompt, {plain['tokens']:,} tokens in all ({plain.get('from', 'ours')})."
+        blocks.append(Facts([("on unrelated texts", unrelated_line(plain))], title=title, note=note))
+    return blocks
 
 
 def _training(report: Report) -> list[Block]:
     rows = report["training"]["rows"]
-    loss = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    held = [(row["step"], row["validation"]) for row in rows if "validation" in row]
-    series = [Series("each step", loss), Series("held-out questions", held, "steps")]
+    series = [
+        Series(name, [(row["step"], row[key]) for row in rows if key in row], style)
+        for name, key, style in CURVES
+    ]  # fmt: skip
     shown = [one for one in series if len(one.points) > 1]
-    note = "What a step learns from has the rehearsal in it; held-out questions have the KL alone."
+    note = (
+        "What a step learns from has the rehearsal in it, the KL to the model as it was on other prompts; held-out "
+        "questions have the KL to the prompted model alone."
+    )
     return [LinePlot(shown, "steps", "nats per token", title="Training", note=note)] if shown else []
 
 
 def _positions(report: Report) -> list[Block]:
-    before = report["difficulty"]["by_position"]
-    points = [(float(at), value) for at, value in enumerate(before, 1)]
-    if len(points) < 2:
+    far = report["difficulty"]
+    if len(far["by_position"]) < 2:
         return []
-    return [LinePlot([Series("before", points)], "token of the answer", "nats", title="Where the prompt matters",
-                     note="KL of the model with the prompt to the one without, by place in the answer.")]  # fmt: skip
+    return [LinePlot(by_place([("before", far["by_position"])], far["counts"]), "token of the answer", "nats",
+                     title="Where the prompt matters", note="KL of the model with the prompt to the one without, by "
+                     f"place in the answer. {FEW_NOTE}")]  # fmt: skip
 
 
 def _sampling(report: Report) -> list[Block]:
     sampling = report["sampling"]
-    captured = sampling.get("captured")
+    captured, first = sampling.get("captured"), [] if "training" in report else _times(report)
     rows: list[tuple[str, Cell]] = [
         ("questions", sampling["questions"]["train"]), ("held out", sampling["questions"]["validation"]),
         ("answers", sampling["answers"]["train"]), ("tokens", sampling["tokens"]["train"]),
-        ("bytes per token", round(sampling["bytes_per_token"])),
+        ("bytes per token", round(sampling["bytes_per_token"])), *first,
     ]  # fmt: skip
     if captured:
         rows.append((f"probability in the {captured['k']} scores kept", f"{captured['mean']:.1%}"))
-    return [Facts(rows)]
+    return [Facts(rows, title="Sampling")]
+
+
+def _settings(report: Report) -> list[Block]:
+    """Those that decide most; all of them are in report.json."""
+    settings = report["settings"]
+    rows: list[tuple[str, Cell]] = [(name, _told(settings["sample"][name])) for name in SAMPLE]
+    if "train" in settings:
+        rows += [(name, _told(settings["train"][name])) for name in TRAIN]
+        rows += [(name, _told(settings[name])) for name in ("loss", "rehearsal", "on_policy") if name in settings]
+        if settings.get("full"):
+            rows.append(("trained", "all weights"))
+        else:
+            rows += [(f"LoRA {name}", _told(value)) for name, value in settings["lora"].items() if value is not None]
+    return [Facts([*rows, ("seed", str(report["seed"]))], title="Settings")]
+
+
+def _told(value: Any) -> str:
+    """As it would be written (a rate of 0.001 is no 0.001000)."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _warnings(report: Report) -> list[Block]:

@@ -31,7 +31,8 @@ class Reached:
         return {
             "number": self.round.number, "adapter": f"round-{self.round.number}/{baked.adapter.name}",
             "first": baked.outcome.first, "best": baked.outcome.best, "drop": baked.drop,
-            "kl_to_start": self.kl_to_start, "steps": baked.outcome.steps, "tokens": baked.outcome.tokens,
+            "kl_to_start": self.kl_to_start, "unrelated": baked.unrelated,
+            "steps": baked.outcome.steps, "tokens": baked.outcome.tokens,
             "behaviour": _scores(self.behaviour, "baked", "baked_prompted"),
         }  # fmt: skip
 

@@ -14,10 +14,12 @@ from typing import Any
 
 from promptmill.crafts.bake.baker import Baked, Baker, Watch
 from promptmill.crafts.bake.card import adapter_card
+from promptmill.crafts.bake.clock import times_of
 from promptmill.crafts.bake.compare_run import page_of
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.bake.questions import Question
 from promptmill.crafts.bake.summary import bake_report
+from promptmill.crafts.bake.unrelated import Texts
 from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
 from promptmill.prompt import Prompt
@@ -39,7 +41,7 @@ class Round:
 @dataclass
 class Pursuit:
     """backend: the model that it begins with. folder: gets a run for each round (round-1, round-2, …).
-    others: prompts to be rehearsed; each round is held to the model as that round has found it."""
+    others: prompts to be rehearsed; each round is held to the model as that round has found it. texts: see Baker."""
 
     backend: LocalBackend
     prompt: Prompt
@@ -49,11 +51,12 @@ class Pursuit:
     folder: Path
     seed: int = 0
     watch: Watch = lambda phase, done, total: None
+    texts: Texts | None = None
 
     def rounds(self, count: int) -> Iterator[Round]:
         """Bake `count` times, each round yielded when it is done, so a caller may look at it and end there. Blocks.
         What was begun in the folder before goes on. InputError as of `stackable`."""
-        stackable(self.backend)
+        stackable(self.backend, self.config)
         adapters: tuple[Path, ...] = ()
         for number in range(1, count + 1):
             baked = self._bake(number, adapters)
@@ -65,11 +68,12 @@ class Pursuit:
         with Run(self.folder / f"round-{number}", "bake", self._identity(backend)) as run:
             # Another seed for each round: the same random numbers would draw much the same answers again.
             seed = self.seed + number - 1
-            baker = Baker(backend, self.prompt, self.questions, self.others, self.config, run, seed, self.watch)
+            baker = Baker(backend, self.prompt, self.questions, self.others, self.config, run, seed, self.watch,
+                          texts=self.texts)  # fmt: skip
             baked = baker.bake()
-            report = bake_report(baker, baked, [], []) | {"name": f"round {number}"}
+            report = bake_report(baker, baked, [], []) | {"name": f"round {number}", "unrelated": baked.unrelated}
             write_text(baked.adapter / "README.md", adapter_card(report))
-            run.finish(report, lambda data: page_of(run.folder, data))
+            run.finish(report, lambda data: page_of(run.folder, data | {"times": times_of(run.folder)}))
         return baked
 
     def _identity(self, backend: LocalBackend) -> dict[str, Any]:
@@ -80,8 +84,11 @@ class Pursuit:
         }  # fmt: skip
 
 
-def stackable(backend: LocalBackend) -> LocalBackend:
-    """InputError for a model whose adapters cannot be merged into it: another cannot be trained on top of them."""
+def stackable(backend: LocalBackend, config: BakeConfig) -> LocalBackend:
+    """InputError for a model whose adapters cannot be merged into it: another cannot be trained on top of them. And
+    for a training that gives no adapter."""
+    if config.full:
+        raise InputError("bake.full: a pursuit puts adapters on top of each other; leave it out, or use bake run")
     if backend.dtype != "float32" or backend.four_bit:
         raise InputError(
             f"{backend.name} in {'4 bit' if backend.four_bit else backend.dtype} cannot be baked on "

@@ -41,7 +41,7 @@ def questions_of(texts: Iterable[str], validation: float = 0.1, split: Split | N
     """
     hashed: dict[str, str] = {}
     for text in texts:
-        hashed.setdefault(content_hash({"question": text}), text)
+        hashed.setdefault(_hash(text), text)
     if not hashed:
         raise InputError("there are no questions; give some with --inputs, or let the model write them")
     places = {key: int(key[:16], 16) / 2**64 for key in hashed}
@@ -53,6 +53,15 @@ def questions_of(texts: Iterable[str], validation: float = 0.1, split: Split | N
     return [
         Question(key[:12], text, split or ("validation" if key in held else "train")) for key, text in hashed.items()
     ]
+
+
+def question_id(text: str) -> str:
+    """The id that a question of that text has."""
+    return _hash(text)[:12]
+
+
+def _hash(text: str) -> str:
+    return content_hash({"question": text})
 
 
 def read_questions(path: Path, validation: float = 0.1, split: Split | None = None) -> list[Question]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from promptmill.crafts.bake.config import BakeSampleConfig
-from promptmill.crafts.bake.contexts import vocabulary_of, without_weights
+from promptmill.crafts.bake.contexts import unprompted_in, vocabulary_of, without_weights
 from promptmill.crafts.bake.finished import FinishedBake, finished_bake
 from promptmill.crafts.bake.original import Limits, read_original, validation_file
 from promptmill.crafts.bake.questions import Question, Split, questions_of
@@ -169,7 +169,9 @@ def _of_file(path: Path, backend: LocalBackend, sample: BakeSampleConfig) -> OfF
     texts = {one.question_id: question_in(loaded.chat, one.question) for one in found}
     found = [replace(one, question=texts[one.question_id], split=splits[one.question_id]) for one in found]
     questions = [Question(key, text, splits[key]) for key, text in texts.items()]
-    return OfFile(path, _digest(files), questions, found, sample.model_copy(update={"teacher": "online"}), loaded.chat)
+    form = unprompted_in(loaded, found[0].question, found[0].bare_context_ids.tolist())
+    settled = sample.model_copy(update={"teacher": "online", "unprompted": form or sample.unprompted})
+    return OfFile(path, _digest(files), questions, found, settled, loaded.chat)
 
 
 def question_in(chat: ChatTokenizer, text: str) -> str:

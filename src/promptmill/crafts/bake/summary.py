@@ -45,8 +45,8 @@ def base_of(backend: LocalBackend) -> dict[str, Any]:
     """The model that was baked into, and the adapters that were merged into it for that (whole paths, so that the
     report can be used from anywhere)."""
     return {
-        "name": backend.name, "folder": str(backend.folder), "dtype": backend.dtype, "four_bit": backend.four_bit,
-        "adapters": [str(path.resolve()) for path in backend.adapters],
+        "name": backend.name, "folder": str(backend.folder.resolve()), "dtype": backend.dtype,
+        "four_bit": backend.four_bit, "adapters": [str(path.resolve()) for path in backend.adapters],
     }  # fmt: skip
 
 

@@ -113,6 +113,7 @@ def greedy(
 
 def _extended(model: Any, contexts: Sequence[Sequence[int]], ends: frozenset[int], most: int) -> list[list[int]]:
     import torch
+    from transformers import GenerationConfig
 
     from promptmill.train.head import answering
 
@@ -120,10 +121,12 @@ def _extended(model: Any, contexts: Sequence[Sequence[int]], ends: frozenset[int
     ids = [[0] * (width - len(context)) + list(context) for context in contexts]
     mask = [[0] * (width - len(context)) + [1] * len(context) for context in contexts]
     stop = sorted(ends)
+    plain = GenerationConfig()  # a repetition penalty of the model's own, say, plays no part
     with torch.inference_mode(), answering(model):
         out = model.generate(
             input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=most, do_sample=False, eos_token_id=stop or None, pad_token_id=stop[0] if stop else 0,
+            generation_config=plain, max_new_tokens=most, do_sample=False, eos_token_id=stop or None,
+            pad_token_id=stop[0] if stop else 0,
         )  # fmt: skip
     return [_before_end(row, ends) for row in out[:, width:].tolist()]
 

@@ -177,6 +177,22 @@ def questions_in(folder: Path) -> list[Question]:
     return list(found.values())
 
 
+def tokens_in(folder: Path) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
+    """Of each trajectory of a stage the tokens before the answer, with the prompt and without it, and the answer's.
+    What was kept of the teacher is not read. InputError as of `read_trajectories`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept_in(folder)
+    names = ["context_ids", "bare_context_ids", "answer_ids"]
+    for path in sorted(folder.glob("part-*.parquet")):
+        try:
+            table = pq.read_table(path, columns=names)
+            yield from zip(*(_values(table[name]) for name in names), strict=True)
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            raise _unreadable(path, error) from None
+
+
 def read_trajectories(stage: Stage | Path, split: str | None = None) -> Iterator[Trajectory]:
     """The trajectories of a stage in the order of their questions, a shard in memory at a time.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from promptmill.crafts.bake.contexts import bare_prompt
+from promptmill.crafts.bake.questions import Question, question_id
 from promptmill.measure.answer import Ask
 from promptmill.measure.compare import compare_paired
 from promptmill.measure.evaluate import Evaluation, evaluate_async
 from promptmill.model.gate import Model
-from promptmill.prompt import Prompt
+from promptmill.prompt import Prompt, fill
 from promptmill.tasks.task import Example, Task
 
 WAYS = ("unprompted", "prompted", "baked", "baked_prompted")
@@ -51,10 +53,12 @@ class Forgetting:
 
 
 async def behaviour(
-    base: Model, baked: Model, task: Task, prompt: Prompt, examples: Sequence[Example], ask: Ask
-) -> Behaviour:
-    """The task's examples as plain questions, and with the prompt around them."""
-    bare = Prompt(user=task.prompt.user)
+    base: Model, baked: Model, task: Task, prompt: Prompt, examples: Sequence[Example], ask: Ask,
+    unprompted: str = "none",
+) -> Behaviour:  # fmt: skip
+    """The task's examples as plain questions, in the form under which the baked model has learned (unprompted: as in
+    BakeSampleConfig), and with the prompt around them."""
+    bare = bare_of(task, unprompted)
     whole = _around(prompt, task.prompt.user)
     asked = {
         "unprompted": (base, bare),
@@ -71,6 +75,17 @@ async def behaviour(
 async def forgetting(base: Model, baked: Model, task: Task, examples: Sequence[Example], ask: Ask) -> Forgetting:
     results = [await evaluate_async(model, task, task.prompt, examples, ask) for model in (base, baked)]
     return Forgetting(task, *results)
+
+
+def bare_of(task: Task, unprompted: str) -> Prompt:
+    """The task's question with what stands in the baked prompt's place."""
+    return _around(bare_prompt(unprompted), task.prompt.user)
+
+
+def sampled_among(task: Task, examples: Sequence[Example], questions: Iterable[Question]) -> int:
+    """How many of the examples were asked, as questions, while answers were sampled."""
+    asked = {one.id for one in questions}
+    return sum(question_id(fill(task.prompt.user, one.fields)) in asked for one in examples)
 
 
 def _around(prompt: Prompt, user: str) -> Prompt:

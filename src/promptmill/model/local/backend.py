@@ -25,6 +25,7 @@ from promptmill.model.chat import (
     Usage,
 )
 from promptmill.model.local import load
+from promptmill.model.local.adapters import check_adapter
 from promptmill.model.local.batcher import Batcher
 from promptmill.model.local.chat import ChatTokenizer
 from promptmill.model.local.choosing import choose, log_shares, seed_of
@@ -70,7 +71,7 @@ class LocalBackend:
             raise ModelError(f"the batch size must be at least 1, not {batch_size}")
         self.name = path_or_name.rstrip("/").rpartition("/")[2] if path_or_name.count("/") != 1 else path_or_name
         self.folder = load.resolve(path_or_name)
-        self.adapters = tuple(load.check_adapter(path) for path in adapters)
+        self.adapters = tuple(check_adapter(path) for path in adapters)
         if self.adapters:  # now, not when the weights are loaded: by then a run has been begun
             load.check_made_for(self.folder, self.adapters)
         self.device = load.pick_device(device)

@@ -1,0 +1,5 @@
+"""`python -m promptmill`."""
+
+from promptmill.cli.main import main
+
+main()
