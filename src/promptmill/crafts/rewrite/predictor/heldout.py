@@ -4,8 +4,9 @@ followed."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+Takes = Literal["first", "best"]
+"""The rewriter's first answer, or the one of which most is expected: the latter may be the one of which most is wrongly
+expected."""
 FEWEST = 10
 """Base prompts below which nothing is believed."""
 
@@ -41,7 +45,7 @@ class Margin:
     Measured on held-out base prompts, with a margin that was chosen without them: hopeless, the base prompts that no
     candidate improves; changed, the share of these that were changed all the same; mean_gain, per base prompt;
     kept_share, of the gain that comes of always taking the best expected candidate (None where that is no gain);
-    of_best, of the gain of always knowing the best.
+    of_best, of the gain of always knowing the best. takes: which of a rewriter's answers is taken, where one is.
     """
 
     margin: float
@@ -50,6 +54,7 @@ class Margin:
     mean_gain: float | None
     kept_share: float | None
     of_best: float | None
+    takes: Takes = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +138,47 @@ def _spearman(data: Data, guess_n: Floats) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def choose_margin(data: Data, held: HeldOut, wrong: float, improves: float) -> Margin:
-    """The least margin at which no more than `wrong` of the base prompts that nothing improves are changed.
+def choose_margin(
+    data: Data, held: HeldOut, wrong: float, improves: float, places_n: NDArray[np.int64] | None = None
+) -> Margin:
+    """Which of a rewriter's answers is to be taken, and the least margin at which no more than `wrong` of the base
+    prompts that nothing improves are changed.
 
-    It is chosen on all base prompts by their held-out predictions; what is told of it was measured fold by fold with
-    the margin that the other folds give.
+    places_n: of each row among the answers of the rewriter as it is offered, 0 for its first; negative for prompts that
+    came otherwise, by which nothing is chosen. None: all rows are answers, none of them is the first.
+
+    The margin is chosen on all base prompts by their held-out predictions; what is told of it was measured fold by fold
+    with the margin that the other folds give, and by that the better of the two ways is taken.
     """
     if not np.isfinite(held.gains_n).all():
         return Margin(0.0, 0, None, None, None, None)
-    groups = np.unique(data.groups_n)
-    rows = [np.flatnonzero(data.groups_n == group) for group in groups]
+    places = np.ones(len(data.gains_n), dtype=np.int64) if places_n is None else places_n
+    offered = [
+        here[places[here] >= 0] for here in (np.flatnonzero(data.groups_n == one) for one in np.unique(data.groups_n))
+    ]
+    ways: dict[Takes, list[NDArray[np.int64]]] = {
+        "best": offered,
+        "first": [here[places[here] == 0] for here in offered],
+    }
+    found = [
+        _margin_of(takes, [rows for rows in ways[takes] if len(rows)], offered, data, held, wrong, improves)
+        for takes in ("best", "first")
+        if any(map(len, ways[takes]))
+    ]
+    return max(found, key=lambda one: one.mean_gain or 0.0) if found else Margin(0.0, 0, None, None, None, None)
+
+
+def _margin_of(
+    takes: Takes, rows: Sequence[NDArray[np.int64]], offered: Sequence[NDArray[np.int64]], data: Data, held: HeldOut,
+    wrong: float, improves: float,
+) -> Margin:  # fmt: skip
+    """rows: of each base prompt those of which one is taken. offered: of each all that could be."""
     chosen = np.array([here[held.gains_n[here].argmax()] for here in rows])
     expected, real = held.gains_n[chosen], data.gains_n[chosen]
-    best = np.array([data.gains_n[here].max() for here in rows])
+    most = {int(data.groups_n[here[0]]): float(data.gains_n[here].max()) for here in offered if len(here)}
+    best = np.array([most[int(data.groups_n[one])] for one in chosen])
     hopeless, folds = best <= improves, held.folds_n[chosen]
-    changed = np.zeros(len(groups), dtype=bool)
+    changed = np.zeros(len(chosen), dtype=bool)
     for fold in np.unique(folds):
         here = folds == fold
         changed[here] = expected[here] >= _threshold(expected[~here & hopeless], wrong)
@@ -156,7 +187,7 @@ def choose_margin(data: Data, held: HeldOut, wrong: float, improves: float) -> M
     return Margin(
         _threshold(expected[hopeless], wrong), int(hopeless.sum()),
         float(changed[hopeless].mean()) if hopeless.any() else None, gain,
-        gain / always if always > 0 else None, gain / known if known > 0 else None,
+        gain / always if always > 0 else None, gain / known if known > 0 else None, takes,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from promptmill.crafts.rewrite.predictor.heldout import Margin, Report, choose_margin, held_out, report_on
+from promptmill.crafts.rewrite.predictor.heldout import Margin, Report, Takes, choose_margin, held_out, report_on
 from promptmill.crafts.rewrite.predictor.ridge import Columns, Data, Ridge, best_penalty, fit_ridge, lengths_of
 from promptmill.errors import InputError, ModelError
 from promptmill.settings import Strict
@@ -39,7 +39,7 @@ class PredictorConfig(Strict, frozen=True):
     components: int = Field(128, ge=1, description="principal components to which hidden states are reduced")
     product: bool = Field(True, description="also use the products of both texts' components")
     wrong: float = Field(0.1, ge=0, lt=1, description="share of the prompts that nothing improves that may be changed")
-    improves: float = Field(0.0, ge=0, description="a prompt is one that nothing improves where no gain is above this")
+    improves: float = Field(0.1, ge=0, description="a prompt is one that nothing improves where no gain is above this")
     seed: int = Field(0, description="of the folds and of the bootstrap")
 
 
@@ -48,12 +48,14 @@ DEFAULT = PredictorConfig()
 
 @dataclass(frozen=True, slots=True)
 class GainRow:
-    """A candidate for a base prompt, and the gain of the panel's value that it brought."""
+    """A candidate for a base prompt, and the gain of the panel's value that it brought. place: among the answers of the
+    rewriter that is offered, 0 for its first; None for a candidate that came otherwise."""
 
     base_id: str
     base: str
     candidate: str
     gain: float
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,12 @@ class Fitted:
     def digest(self) -> str:
         """Of all that decides what it predicts."""
         parts = {name: value.tobytes().hex() for name, value in sorted(_tensors(self.model).items())}
-        return digest(ALGORITHM, self.encoder.fingerprint, parts, self.margin)
+        return digest(ALGORITHM, self.encoder.fingerprint, parts, self.margin, self.takes)
+
+    @property
+    def takes(self) -> Takes:
+        """Which of a rewriter's answers is the one to be offered."""
+        return self.report.margin.takes
 
     def predict(self, base: str, candidates: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The expected gain of each candidate over the base prompt, and the standard error of a measured gain around
@@ -177,7 +184,10 @@ def fit(rows: Sequence[GainRow], encoder: Encoder, settings: PredictorConfig = D
         raise InputError(f"the gain of a rewrite of base prompt {bad[0].base_id} is {bad[0].gain}: leave such rows out")
     data = _data(rows, encoder)
     held = held_out(data, settings.folds, settings.seed, settings.components, settings.product)
-    margin = choose_margin(data, held, settings.wrong, settings.improves)
+    places = None
+    if any(row.place is not None for row in rows):
+        places = np.array([-1 if row.place is None else row.place for row in rows], dtype=np.int64)
+    margin = choose_margin(data, held, settings.wrong, settings.improves, places)
     penalty = best_penalty(data, settings.folds, settings.seed, settings.components, settings.product)
     model = fit_ridge(data, penalty, settings.components, settings.product)
     return Fitted(encoder, settings, model, held.noise, report_on(data, held, penalty, margin, settings.seed))
