@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 # One thread: the embedded model is up to twenty times faster so on shared cores.
 export OMP_NUM_THREADS ?= 1
+# Test files side by side.
+WORKERS ?= 2
 
 .PHONY: setup demo test lint format bench embedded-model clean
 
@@ -18,7 +20,7 @@ demo: setup
 	$(BIN)/promptmill breed arithmetic --model embedded
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -30,8 +30,8 @@ from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, open_backend
 
 TEST_PANEL = Path(__file__).with_name("rewrite_test_panel.yaml")
-TOGETHER = 0.95
-"""In so small a world all prompts of a task are alike; the wordings of the test are reserved ones in any case."""
+BASIC = {"rewrite.synthesize.together": 0.95, "rewrite.synthesize.test": 0.0}
+"""In so small a world all prompts of a task are alike; the test has prompts of its own, in reserved wordings."""
 SHARED = ("topics-", "drafts-", "dropped-", "bases-", "variations-", "raw_inputs-", "inputs-", "rewrites-", "outputs-",
           "scores-", "planted-", "pairs-")  # fmt: skip
 """Tables that arms with other settings of learning have in common; each is known by all that decides it."""
@@ -43,7 +43,7 @@ def run(out: Path, prompts: Path, seed: int, settings: dict[str, Any], source: P
         take_over(source, out)
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     intents = [part for name in domains() for part in ("--intent", name)]
-    command = [sys.executable, "-m", "promptmill.cli.main", "rewrite", "run", *intents, "--prompts", str(prompts),
+    command = [sys.executable, "-m", "promptmill", "rewrite", "run", *intents, "--prompts", str(prompts),
                "--test-panel", str(TEST_PANEL), "--seed", str(seed), "--out", str(out), *given]  # fmt: skip
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--no-shuffled", action="store_true")
     parser.add_argument("--set", action="append", default=[], help="key=value, of the pipeline")
     options = parser.parse_args()
-    settings = {"rewrite.synthesize.together": TOGETHER} | {
+    settings = BASIC | {
         key: json.loads(value) for key, _, value in (one.partition("=") for one in options.set)
     }
     prompts, best = prepared(options.out, options.prompts, options.seed)
