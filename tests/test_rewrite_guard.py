@@ -215,9 +215,11 @@ def test_a_prompt_that_holds_its_answer_may_keep_it():
 
 @pytest.mark.parametrize(("words", "longest", "fits"), [(3, 4.0, FLOOR), (20, 4.0, 80), (20, 2.5, 50), (100, 1.5, 150)])
 def test_a_short_prompt_may_grow_to_the_floor_and_a_long_one_by_its_factor(words: int, longest: float, fits: int):
-    prompt = "word " * words
-    assert violations(prompt, "word " * fits, longest=longest) == ()
-    assert [one.kind for one in violations(prompt, "word " * (fits + 1), longest=longest)] == ["length"]
+    alphabet = "abcdefghijklmnopqrst"
+    of = [f"{a}{b}" for a in alphabet for b in alphabet]  # no three words in a row come twice
+    prompt = " ".join(of[:words])
+    assert violations(prompt, " ".join(of[:fits]), longest=longest) == ()
+    assert [one.kind for one in violations(prompt, " ".join(of[: fits + 1]), longest=longest)] == ["length"]
 
 
 def test_similarity_is_held_against_the_least_only_where_it_is_known():
@@ -244,3 +246,19 @@ def test_long_texts_of_one_piece_are_read_in_time(piece: str):
     text, begin = (piece * 4000)[:4000], time.perf_counter()
     violations(text, "x " + text, answer=text + " and so on")
     assert time.perf_counter() - begin < 2
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        "Give the first word. " + "Bag in the first " * 5,
+        "Is this text about nature?jjjjjjjjjj",
+    ],
+)
+def test_text_that_has_lost_the_thread_breaks_a_rule(rewrite: str) -> None:
+    assert "repeats" in {one.kind for one in violations("Give the first word of this sentence.", rewrite)}
+
+
+def test_what_the_prompt_repeats_its_rewrite_may_repeat() -> None:
+    prompt = "Say it like this: la la la la la la la la!"
+    assert "repeats" not in {one.kind for one in violations(prompt, f"Please say it like this: {prompt[18:]}")}

@@ -7,6 +7,7 @@ than call a good one bad. Everything is held against the prompt: what the prompt
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -39,6 +40,9 @@ ANSWER_WORDS = 8
 NEARLY_ALL = 0.6
 """Share of an answer's runs of RUN words that a rewrite must repeat to count as the answer."""
 RUN = 4
+MOST_REPEATS = 3
+"""So often the same three words in a row may come, or as often as in the prompt."""
+RUN_OF_ONE = re.compile(r"([^\W\d_])\1{5,}")
 LONG_CONTENT = 25
 """Words after "Sure, here is the guide:" from which it is an answer."""
 
@@ -68,6 +72,7 @@ def violations(
     - added intent: the same facts, where the prompt does not mention them in any form ("in 3 bullet points");
     - answered: it is the given answer, or repeats nearly all of it; or it begins as answers do ("Sure, here is the
       guide: …", "The answer is …"). An answer in other words that begins otherwise is not seen;
+    - repeats: the same three words over and over, or one character, as models write that have lost the thread;
     - a question back, a refusal, and talk about the rewriting, by their usual words in English and German.
     """
     prompt, rewrite = prompt.replace("\0", " "), rewrite.replace("\0", " ")
@@ -79,6 +84,7 @@ def violations(
         *_facts(prompt, rewrite),
         *_answered(prompt, rewrite, answer),
         *_said(prompt, rewrite),
+        *_repeats(prompt, rewrite),
         *_similarity(similarity, least_similarity),
     )
 
@@ -87,6 +93,20 @@ def _length(prompt: str, rewrite: str, longest: float) -> Iterator[Violation]:
     before, after = len(prompt.split()), len(rewrite.split())
     if after > max(longest * before, FLOOR, before):
         yield Violation("length", f"{after} words, of a prompt of {before}")
+
+
+def _repeats(prompt: str, rewrite: str) -> Iterator[Violation]:
+    most = max(MOST_REPEATS, _repeated(prompt))
+    if (found := _repeated(rewrite)) > most:
+        yield Violation("repeats", f"three words come {found} times")
+    if (run := RUN_OF_ONE.search(rewrite)) and not RUN_OF_ONE.search(prompt):
+        yield Violation("repeats", f"{run[0][:20]!r}")
+
+
+def _repeated(text: str) -> int:
+    """How often the commonest three words in a row come."""
+    words = text.lower().split()
+    return max(Counter(zip(words, words[1:], words[2:], strict=False)).values(), default=0)
 
 
 def _similarity(similarity: float | None, least: float) -> Iterator[Violation]:
