@@ -100,9 +100,7 @@ def main() -> None:
     parser.add_argument("--no-shuffled", action="store_true")
     parser.add_argument("--set", action="append", default=[], help="key=value, of the pipeline")
     options = parser.parse_args()
-    settings = BASIC | {
-        key: json.loads(value) for key, _, value in (one.partition("=") for one in options.set)
-    }
+    settings = BASIC | {key: json.loads(value) for key, _, value in (one.partition("=") for one in options.set)}
     prompts, best = prepared(options.out, options.prompts, options.seed)
     report = run(options.out / f"run-{options.seed}", prompts, options.seed, settings)
     found = figures(report, best)

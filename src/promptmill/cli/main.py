@@ -49,12 +49,16 @@ def top(version: Annotated[bool, typer.Option("--version", callback=_version, is
 @app.command(epilog="Example: promptmill ask 'the cat sat on the hill' --prompt 'Write the text in uppercase.'")
 @with_options(MODEL, PROMPT, SAMPLING, BUDGET, RUN)
 def ask(
-    text: Annotated[str, typer.Argument(help="the question; - reads it from standard input")], given: Given
+    text: Annotated[str, typer.Argument(help="the question; - reads it from standard input")],
+    given: Given,
+    rewriter: Annotated[
+        Path | None, typer.Option("--rewriter", help="run of a rewrite: show the answer to the refined prompt as well")
+    ] = None,
 ) -> None:
     """Answer one question, with a prompt or without."""
     from promptmill.cli.ask import ask_command
 
-    ask_command(text, given)
+    ask_command(text, given, rewriter)
 
 
 @app.command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ from promptmill.cli.options import Given
 from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import Session, session
 from promptmill.crafts.rewrite.config import RewriteConfig
+from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
 from promptmill.crafts.rewrite.pipeline import Pipeline, Step
 from promptmill.crafts.rewrite.roles import Roles, roles_of
 from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
+from promptmill.crafts.rewrite.synthesize.splits import Shares
+from promptmill.crafts.rewrite.tune import Tuner, tunable
 from promptmill.errors import InputError
-from promptmill.judge.panel import JudgeConfig, PanelConfig, open_panel
+from promptmill.judge.panel import JudgeConfig, Panel, PanelConfig, open_panel
+from promptmill.model.budget import Spend, price_of
+from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.load import ModelConfig, open_backend
 from promptmill.model.local import LocalBackend
@@ -28,7 +34,7 @@ from promptmill.store.stage import digest
 from promptmill.vary.wording import load_wording
 
 FILES = {"judges": "--panel", "test_judges": "--test-panel"}
-OTHERS = {"rounds", "test", "tune_main"}
+OTHERS = {"rounds", "test", "tune_main", "tune"}
 """Settings of which the tables of the rounds do not know: a run may go on with others."""
 
 
@@ -40,6 +46,11 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
         raise InputError("say what the prompts are for: --intent TEXT (may be repeated), or --prompts FILE")
     rewriter = config.rewriter or config.model
     _trainable(rewriter)
+    _check_models(config, roles)
+    Shares(config.rewrite.synthesize.dev, config.rewrite.synthesize.test)
+    Guard.of(config.rewrite.pairs)
+    if config.rewrite.tune_main:
+        tunable(config.model, config.rewrite.tune)
     name = config.intents[0] if config.intents else (config.prompts or Path("prompts")).stem
     with session("rewrite", name, _identity(config, roles, prompts), config, given, config.writer) as work, \
             bars() as watch:  # fmt: skip
@@ -47,10 +58,12 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
             return
         pipeline = _pipeline(work, config, roles, prompts, rewriter)
         pipeline.bench.watch = watch
+        if config.rewrite.tune_main:
+            pipeline.tuner = _tuner(pipeline.bench, config, roles)
         found = run_blocking(pipeline.run(step, place))
         result = {"craft": "rewrite", "name": name, "model": config.model.name, "rewriter": rewriter.name,
                   "base": _base_of(rewriter), "settings": config.rewrite.model_dump(mode="json"),
-                  "wording": roles.wording.refine, **found, **work.ledger.summary()}  # fmt: skip
+                  "wording": roles.wording.refine, **found, **_spent(work.store)}  # fmt: skip
         path = work.run.finish(result, lambda data: render(rewrite_page(data)))
     show_warnings(found.get("warnings", []))
     if given["json_"]:
@@ -99,6 +112,17 @@ def _identity(config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt]
     }  # fmt: skip
 
 
+def _spent(store: CallStore) -> dict[str, Any]:
+    """What all sessions of the run have asked, by the record: a stage that is there already is not asked again."""
+    roles, paid = store.by_role(), Spend(*store.paid())
+    prompt, completion = (sum(one[at] for one in roles.values()) for at in (1, 2))
+    return {
+        "calls": {role: one[0] for role, one in roles.items()}, "tokens": {"prompt": prompt, "completion": completion},
+        "cost": round(sum(one[3] for one in roles.values()), 6),
+        "paid": {"calls": paid.calls, "tokens": paid.tokens, "cost": round(paid.cost, 6)},
+    }  # fmt: skip
+
+
 def _pipeline(
     work: Session, config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt], rewriter: ModelConfig
 ) -> Pipeline:
@@ -107,17 +131,11 @@ def _pipeline(
     def judges(kind: ModelConfig) -> Model:
         return work.another(kind, "judge")
 
-    panel = open_panel(rewrite.judge, judges)
-    bench = Bench(
-        work.run, work.model, panel, digest(rewrite.judge.model_dump(mode="json"), roles.digest), roles.wording,
-        roles.main_model, rewrite, rewriter, work.another, config.seed,
-    )  # fmt: skip
+    panel, name = _panel(rewrite.judge, roles, judges)
+    bench = Bench(work.run, work.model, panel, name, roles.wording, roles.main_model, rewrite, rewriter, work.another,
+                  config.seed)  # fmt: skip
     test = rewrite.test
-    other = (
-        (open_panel(test.panel, judges), digest(test.panel.model_dump(mode="json"), roles.digest))
-        if test.panel
-        else None
-    )
+    other = _panel(test.panel, roles, judges) if test.panel else None
     target = work.another(test.target) if test.target else None
     warnings = list(rewrite.judge.warnings)
     if any(one.model == config.model for one in rewrite.judge.judges) and not config.model.embedded:
@@ -126,10 +144,39 @@ def _pipeline(
                     config.allow_weak_panel, warnings)  # fmt: skip
 
 
+def _panel(config: PanelConfig, roles: Roles, judges: Callable[[ModelConfig], Model]) -> tuple[Panel, str]:
+    """The panel, and by what its scores are known: all that decides them."""
+    panel = open_panel(config, judges, roles.wording, roles.rubric)
+    return panel, digest(panel.identity)
+
+
+def _check_models(config: RewriteRunConfig, roles: Roles) -> None:
+    """What judges and a model of the test must be, before a run is begun. InputError or ModelError for what they are
+    not, and for a budget in money where a price is unknown."""
+    prices, budget = config.budget.price_table(), config.budget.budget()
+
+    def opened(kind: ModelConfig) -> Model:
+        backend = open_backend(kind)
+        return Model(backend, price=price_of(backend.name, prices, budget))
+
+    for panel in filter(None, (config.rewrite.judge, config.rewrite.test.panel)):
+        _panel(panel, roles, opened)
+    for other in filter(None, (config.rewriter, config.rewrite.test.target)):
+        opened(other)
+
+
+def _tuner(bench: Bench, config: RewriteRunConfig, roles: Roles) -> Tuner:
+    return Tuner(
+        config.model, config.rewrite.tune, bench.run.folder, roles.fine_tuning, roles.main_model, config.seed,
+        lambda row: bench.run.metric(tuning=True, **row), bench.watch,
+    )  # fmt: skip
+
+
 def _base_of(rewriter: ModelConfig) -> dict[str, Any]:
     backend = open_backend(rewriter)
     assert isinstance(backend, LocalBackend)
     return {"name": rewriter.name, "folder": str(backend.folder.resolve()), "dtype": backend.dtype,
+            "load_in_4bit": backend.four_bit,
             "adapters": [str(path.resolve()) for path in backend.adapters]}  # fmt: skip
 
 
@@ -137,7 +184,7 @@ def _forecast(config: RewriteRunConfig, prompts: list[GivenPrompt], given: Given
     """Say what is to come; True where no more was asked for."""
     most = forecast(config.rewrite, len(config.intents), len(prompts))
     told = ", ".join(f"{count:,} {what}" for what, count in most.items())
-    err.print(f"forecast, at most: {told}", soft_wrap=True)
+    err.print(f"forecast: at most {told}", soft_wrap=True)
     if given["forecast"] and given["json_"]:
         print(json.dumps(most))
     return bool(given["forecast"])
@@ -149,12 +196,13 @@ def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int
     bases = intents * one.topics * one.prompts + prompts
     learned = round(bases * (1 - one.test))
     tried = max(1, one.inputs) * config.answer.samples
-    candidates = learned * (1 + one.variations + config.rounds * config.rewrites)
-    tests = (bases - learned) * (config.rounds + 1)
+    rewrites = learned * (config.rounds + 1) * config.rewrites  # those of the last rewriter are tried as well
+    candidates = learned * (1 + one.variations) + rewrites
+    tests = (bases - learned) * (config.rounds + 1 + (2 if config.tune_main else 0))
     questions = sum(len(judge.criteria) or 3 if judge.ask == "rate" else 1 for judge in config.judge.judges)
     return {
         "base prompts": bases, "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs),
-        "rewrites": learned * config.rounds * config.rewrites + tests * config.test.candidates,
+        "rewrites": rewrites + tests * config.test.candidates,
         "answers": (candidates + 3 * tests) * tried, "judgements": (candidates + 3 * tests) * tried * questions,
     }  # fmt: skip
 
@@ -171,6 +219,7 @@ def _show(result: dict[str, Any], path: Path) -> None:
         rows.append(("pairs", ", ".join(f"{count} {kind}" for kind, count in result["pairs"].items()) or "none"))
     if "test" in result:
         _show_test(result["test"])
+        _show_tuned(result.get("tuned") or [])
         rows.append(("verdict", result["verdict"]))
     show_rows([*rows, ("report", path), ("page", path.with_suffix(".html"))])
     run = path.parent
@@ -194,6 +243,20 @@ def _show_test(test: dict[str, Any]) -> None:
             str(one["round"]), number(value["before"]), number(value["after"]), gain, number(score["before"]),
             number(score["after"]), _share(one["left_alone"]), _share(one["violations"]),
         )  # fmt: skip
+    out.print(shown)
+    out.print()
+
+
+def _show_tuned(cells: list[dict[str, Any]]) -> None:
+    if not cells:
+        return
+    shown = table()
+    for head in ("rewriter", "main model", "value", "gain", "score"):
+        shown.add_column(head, justify="left" if head in ("rewriter", "main model") else "right")
+    for one in cells:
+        value = one["value"]
+        gain = "-" if value["gain"] is None else f"{value['gain']:+.3f} [{value['lo']:+.3f}, {value['hi']:+.3f}]"
+        shown.add_row(one["rewriter"], one["model"], number(value["after"]), gain, number(one["score"]["after"]))
     out.print(shown)
     out.print()
 

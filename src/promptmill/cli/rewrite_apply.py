@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from promptmill.cli.screen import out, plain, show_rows
-from promptmill.crafts.rewrite.finished import finished_rewrite
-from promptmill.crafts.rewrite.improve import Improved, improve
+from promptmill.crafts.rewrite.finished import FinishedRewrite, finished_rewrite
+from promptmill.crafts.rewrite.guard.guard import Guard
+from promptmill.crafts.rewrite.improve import Improved, Predictor, improve
 from promptmill.errors import InputError
 from promptmill.model.gate import Model, run_blocking
-from promptmill.model.load import open_backend
+from promptmill.model.load import ModelConfig, open_backend
 
 
 def apply_command(prompt: str, rewriter: Path, candidates: int | None, json_: bool) -> None:
     prompt = sys.stdin.read().strip() if prompt == "-" else prompt
-    found = improved(prompt, rewriter, candidates)
+    if not prompt.strip():
+        raise InputError("the prompt is empty; there is nothing to improve")
+    found = run_blocking(Improver.of(rewriter, candidates)(prompt))
     if json_:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return
@@ -27,18 +31,33 @@ def apply_command(prompt: str, rewriter: Path, candidates: int | None, json_: bo
         out.print(plain(found.rewrite), soft_wrap=True)
 
 
-def improved(prompt: str, run: Path, candidates: int | None = None) -> Improved:
-    """What the rewriter of a run makes of a prompt."""
-    if not prompt.strip():
-        raise InputError("the prompt is empty; there is nothing to improve")
-    done = finished_rewrite(run)
-    rewriter = Model(open_backend(done.rewriter))
-    predictor = done.predictor()
-    count = candidates or done.config.test.candidates
+def _alone(kind: ModelConfig) -> Model:
+    return Model(open_backend(kind), role="rewriter")
 
-    async def work() -> Improved:
-        async with rewriter:
-            return await improve(rewriter, done.wording, prompt, count=count, longest=done.config.pairs.longest,
-                                 max_tokens=done.config.synthesize.max_tokens, predictor=predictor)  # fmt: skip
 
-    return run_blocking(work())
+@dataclass(frozen=True)
+class Improver:
+    """The rewriter of a run, ready for prompts. count: rewrites from which the best is taken."""
+
+    done: FinishedRewrite
+    rewriter: Model
+    predictor: Predictor | None
+    guard: Guard
+    count: int
+
+    @classmethod
+    def of(
+        cls, run: Path, candidates: int | None = None, open_model: Callable[[ModelConfig], Model] = _alone
+    ) -> Improver:
+        """InputError where the run is not one of a rewriter that is trained. open_model: puts it behind the gate."""
+        done = finished_rewrite(run)
+        return cls(done, open_model(done.rewriter), done.predictor(), Guard.of(done.config.pairs),
+                   candidates or done.config.test.candidates)  # fmt: skip
+
+    async def __call__(self, prompt: str, answer: str | None = None) -> Improved:
+        """What the rewriter makes of a prompt. answer: the main model's to it, where it is known."""
+        async with self.rewriter as rewriter:
+            return await improve(
+                rewriter, self.done.wording, prompt, count=self.count, predictor=self.predictor, guard=self.guard,
+                max_tokens=self.done.config.synthesize.max_tokens, answer=answer,
+            )  # fmt: skip

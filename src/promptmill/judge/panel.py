@@ -22,7 +22,7 @@ from promptmill.model.budget import Estimate
 from promptmill.model.gate import Model, together
 from promptmill.model.load import ModelConfig
 from promptmill.settings import Strict
-from promptmill.vary.wording import load_wording
+from promptmill.vary.wording import Wording, load_wording
 
 ENOUGH = 3
 """Fewer judges than this are no panel whose agreement means much."""
@@ -132,7 +132,7 @@ class Panel:
     @asynccontextmanager
     async def _one_at_first(self, judge: Judge) -> AsyncIterator[None]:
         """Each model's first question on its own: transformers cannot load two models side by side."""
-        if id(judge.model) in self._awake:
+        if judge.model.awake or id(judge.model) in self._awake:
             yield
             return
         async with self._waking:
@@ -239,26 +239,29 @@ class Panel:
         return Value(mean, len(values), math.sqrt(spread * squares))
 
 
-def open_panel(config: PanelConfig, open_model: Callable[[ModelConfig], Model]) -> Panel:
+def open_panel(
+    config: PanelConfig, open_model: Callable[[ModelConfig], Model], wording: Wording | None = None,
+    rubric: Rubric | None = None,
+) -> Panel:  # fmt: skip
     """The panel of a configuration. open_model: gives a model its place behind the gate (and in a run's books); it is
-    called once for each different one, so that judges of one model share it. InputError for a rubric or criterion that
-    cannot be used."""
-    rubrics = [_rubric_of(judge) for judge in config.judges]
+    called once for each different one, so that judges of one model share it. wording, rubric: of judges that name none
+    of their own. InputError for a rubric or criterion that cannot be used."""
+    wordings = [load_wording(one.wording) if one.wording or wording is None else wording for one in config.judges]
+    rubrics = [
+        load_rubric(one.rubric) if one.rubric else rubric if rubric and not one.wording else Rubric.of(own)
+        for one, own in zip(config.judges, wordings, strict=True)
+    ]
     models = config.models
     opened = [open_model(model) for model in models]
     judges = [
         Judge(
-            one.name, opened[models.index(one.model)], rubric, load_wording(one.wording), one.ask, tuple(one.criteria),
-            one.repeats, Weighing(one.how, one.samples, one.max_tokens, one.min_mass, config.seed),
+            one.name, opened[models.index(one.model)], its, own, one.ask, tuple(one.criteria), one.repeats,
+            Weighing(one.how, one.samples, one.max_tokens, one.min_mass, config.seed),
         )
-        for one, rubric in zip(config.judges, rubrics, strict=True)
+        for one, own, its in zip(config.judges, wordings, rubrics, strict=True)
     ]  # fmt: skip
     _same_weights(judges)
     return Panel(judges, {one.name: one.weight for one in config.judges})
-
-
-def _rubric_of(judge: JudgeConfig) -> Rubric:
-    return load_rubric(judge.rubric) if judge.rubric else Rubric.of(load_wording(judge.wording))
 
 
 def _same_weights(judges: Sequence[Judge]) -> None:

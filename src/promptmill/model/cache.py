@@ -18,6 +18,7 @@ from typing import Any
 from promptmill.errors import InputError
 from promptmill.model.chat import Answer, Completion, Failure, Request, ScoreRequest, Scores, TokenLogprob, Usage
 from promptmill.model.constraint import plain
+from promptmill.model.keys import KeySet
 
 GROUP_SECONDS = 0.002
 
@@ -51,6 +52,7 @@ def key_of(text: str) -> str:
 
 
 INSERT = "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+INSERT_FAILURE = "INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class CallStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA)
-            self._known = None if shared and path else {key for (key,) in self._db.execute("SELECT key FROM calls")}
+            keys = self._db.execute("SELECT key FROM calls")
+            self._known = None if shared and path else KeySet(key for (key,) in keys)
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path}: cannot be used as a store of calls ({error})") from None
 
@@ -106,11 +109,19 @@ class CallStore:
             *(usage.prompt, usage.completion, record.cost, record.seconds, record.attempts, time.time()),
         )
         loop = asyncio.get_running_loop()
+        if self.path is None:  # nothing is won by waiting for others
+            self._pending.append((row, loop.create_future()))
+            return self._write_now()
         if not self._pending:
             loop.call_later(GROUP_SECONDS, self._write_group)
         written: asyncio.Future[None] = loop.create_future()
         self._pending.append((row, written))
         await written
+
+    def _write_now(self) -> None:
+        ((_, written),) = self._pending
+        self._write_group()
+        written.result()  # raises what went wrong
 
     def _write_group(self) -> None:
         group, self._pending = self._pending, []
@@ -146,7 +157,7 @@ class CallStore:
             *(usage.prompt, usage.completion, cost or 0.0),
         )
         try:
-            self._db.execute("INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+            self._db.execute(INSERT_FAILURE, row)
         except (sqlite3.Error, ValueError) as error:
             raise self._unwritable(error) from None
 
@@ -162,6 +173,30 @@ class CallStore:
             int(calls[2] + lost[2]),
             float(calls[3] + lost[3]),
         )
+
+    def by_role(self) -> dict[str, tuple[int, int, int, float]]:
+        """What this run's calls were for: (calls, prompt tokens, completion tokens, cost) of each role. The same for
+        an unbroken run and for one of many sessions."""
+        rows = self._db.execute(
+            "SELECT role, count(*), sum(prompt_tokens), sum(completion_tokens), coalesce(sum(cost),0) FROM calls "
+            "WHERE run=? GROUP BY role ORDER BY role",
+            (self.run,),
+        )
+        return {role: (calls, prompt, completion, cost) for role, calls, prompt, completion, cost in rows}
+
+    def take_over(self, other: CallStore) -> None:
+        """Write what another store holds, all at once. A call that is here already stays as it is."""
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany(INSERT, other._db.execute("SELECT * FROM calls"))
+            self._db.executemany(INSERT_FAILURE, other._db.execute("SELECT * FROM failures"))
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, ValueError) as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise self._unwritable(error) from None
+        if self._known is not None:
+            self._known.update(key for (key,) in other._db.execute("SELECT key FROM calls"))
 
     def flush(self) -> None:
         """Write what waits for its group: before an event loop ends, and with it the timer."""

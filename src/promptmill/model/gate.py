@@ -15,6 +15,7 @@ from promptmill.model.backend import Backend
 from promptmill.model.budget import Estimate, Ledger, Price, Spend
 from promptmill.model.cache import CallStore, Record, canonical, decode, key_of
 from promptmill.model.chat import CallError, Completion, Failure, Request, ScoreRequest, Scores, Usage
+from promptmill.model.keys import KeySet
 from promptmill.model.limiter import Limiter, limiter_for
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Model:
         self.ledger.paid = Spend(*self.store.paid())
         self.attempts, self.base_wait, self.longest_wait = attempts, base_wait, longest_wait
         self._flying: dict[str, asyncio.Future[Result]] = {}
-        self._seen: set[str] = set()
+        self._seen = KeySet()
         self._entered = 0  # how many `async with` are open
         self._opening: asyncio.Future[None] | None = None
         self._opened = False
@@ -89,6 +90,15 @@ class Model:
         if self.backend.continues is None:
             await self._open_once()
         return bool(self.backend.continues)
+
+    async def wake(self) -> None:
+        """Open the backend now, where it is not open yet: not every wait is welcome in the midst of the calls."""
+        if not self._opened:
+            await self._open_once()
+
+    @property
+    def awake(self) -> bool:
+        return self._opened
 
     def knows(self, request: Request) -> bool:
         """Whether the answer is in the record: then it can be had without the model."""
@@ -118,7 +128,7 @@ class Model:
 
     def start_books(self, ledger: Ledger) -> None:
         """Count in `ledger` from here on, as if nothing had been asked before."""
-        self.ledger, self._seen = ledger, set()
+        self.ledger, self._seen = ledger, KeySet()
         ledger.paid = Spend(*self.store.paid())
 
     async def ask(self, request: Request, role: str | None = None) -> Completion | Failure:

@@ -16,8 +16,25 @@ if TYPE_CHECKING:
 
 
 def digest(*parts: Any) -> str:
-    """Twelve hexadecimal digits for the JSON of `parts`: the name of a stage or a run made from them."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits for the JSON of `parts`: the name of a stage or a run made from them. An iterator
+    counts as the list of what it gives, and is never in memory as a whole."""
+    found = hashlib.sha256()
+    for text in _json_list(iter(parts)):
+        found.update(text.encode())
+    return found.hexdigest()[:12]
+
+
+def _json_list(values: Iterator[Any]) -> Iterator[str]:
+    """The JSON of a list, piece by piece."""
+    yield "["
+    for at, value in enumerate(values):
+        if at:
+            yield ", "
+        if isinstance(value, Iterator):
+            yield from _json_list(value)
+        else:
+            yield json.dumps(value, sort_keys=True, ensure_ascii=False)
+    yield "]"
 
 
 class Stage:

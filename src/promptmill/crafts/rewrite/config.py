@@ -59,8 +59,9 @@ class LearnLoraSettings(LoraSettings):
 class LearnTrainSettings(TrainSettings):
     """The loop's settings with a rewriter's defaults."""
 
-    epochs: int = Field(4, ge=1)
-    rate: Rate = 5e-4
+    epochs: int = Field(3, ge=1)
+    rate: Rate = 1e-3
+    patience: int = Field(1, ge=0)
     warmup_steps: int = Field(5, ge=0)
     batch_items: int = Field(32, ge=1)
 
@@ -69,7 +70,7 @@ class LearnConfig(Strict, frozen=True):
     """How the rewriter learns from the pairs of a round."""
 
     loss: Literal["dpo", "sft"] = Field("dpo", description="preferences, or fine-tuning on the best rewrites (BPO)")
-    beta: float = Field(0.1, gt=0, description="DPO's beta")
+    beta: float = Field(0.3, gt=0, description="DPO's beta")
     sft: float = Field(1.0, ge=0, description="weight of the chosen text's own likelihood beside DPO")
     contrast: float = Field(0.0, ge=0, description="weight of InfoNCE over good and bad rewrites of a prompt")
     tau: float = Field(0.1, gt=0, description="InfoNCE's temperature")
@@ -77,6 +78,21 @@ class LearnConfig(Strict, frozen=True):
     replay: float = Field(0.25, ge=0, lt=1, description="share of a round's pairs that are of earlier rounds")
     lora: LearnLoraSettings = LearnLoraSettings()
     train: LearnTrainSettings = LearnTrainSettings()
+
+
+class TuneTrainSettings(TrainSettings):
+    """The loop's settings with defaults for the main model's own best answers."""
+
+    epochs: int = Field(3, ge=1)
+    rate: Rate = 5e-4
+    warmup_steps: int = Field(5, ge=0)
+
+
+class TuneConfig(Strict, frozen=True):
+    """How the main model learns its own best answers, where `tune_main` is set."""
+
+    lora: LearnLoraSettings = LearnLoraSettings()
+    train: TuneTrainSettings = TuneTrainSettings()
 
 
 class TestingConfig(Strict, frozen=True):
@@ -97,7 +113,8 @@ class RewriteConfig(Strict, frozen=True):
     pairs: PairsConfig = PairsConfig()
     learn: LearnConfig = LearnConfig()
     test: TestingConfig = TestingConfig()
+    tune: TuneConfig = TuneConfig()
     rounds: int = Field(2, ge=1, description="rounds of rewriting, judging and learning")
     rewrites: int = Field(8, ge=1, description="rewrites of each prompt that the rewriter of a round is asked for")
     stream: bool = Field(False, description="one intent a round, in order, instead of all in each (continual learning)")
-    tune_main: bool = Field(False, description="also fine-tune the main model on its best answers")
+    tune_main: bool = Field(False, description="also fine-tune the main model on its own best answers")

@@ -32,8 +32,9 @@ class FinishedRewrite:
         """The rewriter with all that it has learned."""
         base = self.report["base"]
         name = base["name"] if base["name"] in EMBEDDED_MODELS else base["folder"]
+        four_bit = base.get("load_in_4bit", False)
         adapters = [*base["adapters"], *(str(self.run / path) for path in self.report["adapters"])]
-        return ModelConfig(name=name, adapters=adapters, dtype=base["dtype"])
+        return ModelConfig(name=name, adapters=adapters, dtype=base["dtype"], load_in_4bit=four_bit)
 
     def predictor(self) -> Fitted | None:
         """What foretells a rewrite's gain; None where it is not worth having."""

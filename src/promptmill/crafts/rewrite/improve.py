@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from promptmill.crafts.rewrite.guard.rules import violations
+from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.rewriter import rewritten
 from promptmill.errors import ModelError
 from promptmill.model.chat import Failure
 from promptmill.model.gate import Model
 from promptmill.vary.wording import Wording
+
+RULES = Guard()
+"""With the limits that they have by themselves."""
 
 
 class Predictor(Protocol):
@@ -20,6 +23,11 @@ class Predictor(Protocol):
     @property
     def margin(self) -> float:
         """The gain below which a prompt is better left alone."""
+        ...
+
+    @property
+    def takes(self) -> Literal["first", "best"]:
+        """Which of the rewriter's answers is the one to be offered."""
         ...
 
     def gains(self, prompt: str, candidates: Sequence[str]) -> list[float]: ...
@@ -45,19 +53,20 @@ class Improved:
 
 
 async def improve(
-    rewriter: Model, wording: Wording, prompt: str, *, count: int = 8, longest: float = 4.0, max_tokens: int = 256,
-    predictor: Predictor | None = None,
+    rewriter: Model, wording: Wording, prompt: str, *, count: int = 8, max_tokens: int = 256,
+    predictor: Predictor | None = None, guard: Guard = RULES, answer: str | None = None,
 ) -> Improved:  # fmt: skip
-    """With a predictor: the best of `count` rewrites, by the gain that it expects. Without: the greedy rewrite, or the
-    next one that breaks no rule. ModelError where the rewriter gives no answer at all."""
+    """With a predictor: the first of `count` rewrites or the best, by the gain that it expects. Without: the greedy
+    one, or the next that breaks no rule. answer: the main model's to the prompt as it is, where it is known; that is
+    no rewrite. ModelError where the rewriter gives no answer at all."""
     came = await rewritten(rewriter, wording, prompt, count, max_tokens=max_tokens)
     failed = [one for one in came if isinstance(one, Failure)]
     if len(failed) == len(came):
         raise ModelError(f"{rewriter.name}: no rewrite came ({failed[0].kind}: {failed[0].detail})")
     texts = [one for one in came if isinstance(one, str)]
     raw = came[0] if isinstance(came[0], str) else None
-    broken = tuple(dict.fromkeys(one.kind for one in violations(prompt, raw, longest=longest))) if raw else ()
-    clean = [one for one in dict.fromkeys(texts) if not violations(prompt, one, longest=longest)]
+    broken = tuple(dict.fromkeys(one.kind for one in guard(prompt, raw, answer))) if raw else ()
+    clean = [one for one in dict.fromkeys(texts) if not guard(prompt, one, answer)]
     others = [one for one in clean if one != prompt]
 
     def found(rewrite: str | None, reason: str, expected: float | None = None) -> Improved:
@@ -73,8 +82,13 @@ async def improve(
         return found(clean[0], "the rewriter's own choice")
     if not others:
         return found(None, "the rewriter leaves it as it is")
+    if predictor.takes == "first":
+        if clean[0] == prompt:
+            return found(None, "the rewriter leaves it as it is")
+        others = [clean[0]]
     gains = predictor.gains(prompt, others)
     best = max(range(len(others)), key=lambda at: (gains[at], -at))
     if gains[best] < predictor.margin:
-        return found(None, "no rewrite is expected to gain enough", gains[best])
-    return found(others[best], f"the best of {len(others)} by the gain expected", gains[best])
+        return found(None, "it is not expected to gain enough", gains[best])
+    said = "the rewriter's first" if predictor.takes == "first" else f"the best of {len(others)} by the gain expected"
+    return found(others[best], said, gains[best])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -18,12 +20,23 @@ from promptmill.store.stage import Stage
 
 ROWS = 128
 """Outputs to a shard: each is asked of every judge by every criterion."""
+KEPT_SHARDS = 16
+"""Of outputs, in memory: base prompts are gone through in order, and lie in a few places each."""
+Place = tuple[int, int]
+"""(input_id, sample_id)."""
+_Outputs = dict[str, dict[int, dict[Place, str]]]
 
 
 def read_outputs(*stages: Stage) -> Iterator[OutputRow]:
     for stage in stages:
         for row in stage.rows():
             yield record_of(OutputRow, row)
+
+
+def _read(shard: Path) -> Iterator[OutputRow]:
+    import pyarrow.parquet as pq
+
+    return (record_of(OutputRow, row) for row in pq.read_table(shard).to_pylist())
 
 
 async def judge(
@@ -49,20 +62,47 @@ def models_of(panel: Panel) -> list[Model]:
     return list({id(one.model): one.model for one in panel.judges}.values())
 
 
-@dataclass
 class Texts:
-    """Outputs of some base prompts, kept for comparing: by base, variation and place."""
+    """Outputs, by base prompt, variation and place. They stay where they are: known is in which shards a base prompt's
+    outputs lie, and the shards that were lately read are kept."""
 
-    found: dict[tuple[str, int], dict[tuple[int, int], str]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._shards: list[Path] = []
+        self._homes: dict[str, list[int]] = {}
+        self._read: OrderedDict[int, _Outputs] = OrderedDict()
 
     def add(self, outputs: Stage) -> None:
-        for one in read_outputs(outputs):
-            if one.output is not None:
-                places = self.found.setdefault((one.base_id, one.variation_id), {})
-                places[one.input_id, one.sample_id] = one.output
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
-    def of(self, base: str, variation: int) -> Mapping[tuple[int, int], str]:
-        return self.found.get((base, variation), {})
+        for path in outputs.shards():
+            table = pq.read_table(path, columns=["base_id", "output"])
+            for base in pc.unique(table.filter(pc.is_valid(table["output"]))["base_id"]).to_pylist():
+                self._homes.setdefault(str(base), []).append(len(self._shards))
+            self._shards.append(path)
+
+    def of(self, base: str, variation: int) -> Mapping[Place, str]:
+        found: dict[Place, str] = {}
+        for shard in self._homes.get(base, []):
+            found |= self._outputs(shard).get(base, {}).get(variation, {})
+        return found
+
+    def variations(self, base: str) -> set[int]:
+        """Those of which there are outputs."""
+        return {one for shard in self._homes.get(base, []) for one in self._outputs(shard).get(base, {})}
+
+    def _outputs(self, shard: int) -> _Outputs:
+        found = self._read.pop(shard, None)
+        if found is None:
+            found = {}
+            for one in _read(self._shards[shard]):
+                if one.output is not None:
+                    places = found.setdefault(one.base_id, {}).setdefault(one.variation_id, {})
+                    places[one.input_id, one.sample_id] = one.output
+        self._read[shard] = found
+        while len(self._read) > KEPT_SHARDS:
+            self._read.popitem(last=False)
+        return found
 
 
 @dataclass(frozen=True)

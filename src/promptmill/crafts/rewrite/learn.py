@@ -4,7 +4,7 @@ a contrast of good and bad rewrites; and the KL to what the rewriter was, on pro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 Watch = Callable[[str, int, int], None]
 Text = tuple[str, str]
 """A prompt and a rewrite of it."""
+MOVED_ON = 256
+"""Rewrites of earlier rounds on which it is measured how far the rewriter has moved; evenly spaced among them."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a round teaches. kept: rewrites of earlier prompts by the rewriter as it was, to which the KL is taken.
+    """What a round teaches. kept: chosen rewrites of earlier rounds' prompts, on which it is seen (and by `learn.kl`
+    held down) how far the rewriter moves from what it was.
     contrasts: a base prompt, its good rewrites, and its bad ones."""
 
     pairs: Sequence[PairRow]
@@ -41,6 +44,15 @@ class Lesson:
     def digest(self) -> str:
         told = [[[one.prompt, one.chosen, one.rejected] for one in rows] for rows in (self.pairs, self.dev)]
         return digest(told, [list(one) for one in self.kept], [[a, list(b), list(c)] for a, b, c in self.contrasts])
+
+
+@dataclass(frozen=True)
+class Taught:
+    """kl_old: KL in nats per token from the rewriter before the round to the one after it, on what was kept of earlier
+    rounds; None where there is nothing of them."""
+
+    outcome: Outcome
+    kl_old: float | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Learner:
     on_row: Callable[[Mapping[str, Any]], None] = lambda row: None
     watch: Watch = lambda phase, done, total: None
 
-    def learn(self, lesson: Lesson) -> Outcome:
+    def learn(self, lesson: Lesson) -> Taught:
         """Train; blocks. Goes on where an earlier session was. InputError where there is nothing to be learned, or a
         loss is not a number any more."""
         from promptmill.model.local import load
@@ -72,7 +84,7 @@ class Learner:
         model = attach_adapter(model, config.lora, self.seed)
         head = head_of(model)
         train, held = (self._source(model, rows) for rows in (lesson.pairs, lesson.dev))
-        plain = self._plain(head)
+        plain = self._plain(head, config.sft)
         objective = self._around(plain, model, head, lesson)
 
         def stepped(course: Course) -> None:
@@ -80,11 +92,12 @@ class Learner:
 
         identity = config.model_dump(mode="json", exclude={"train"})
         trainer = Trainer(
-            model, objective, train, self.folder, config.train, validation=held, checked=plain,
+            model, objective, train, self.folder, config.train, validation=held, checked=self._plain(head, 0.0),
             identity={"lesson": lesson.digest, "rewriter": backend.fingerprint, **identity},
             base=str(backend.name), on_step=stepped, on_row=self.on_row,
         )  # fmt: skip
-        return trainer.fit()
+        outcome = trainer.fit()
+        return Taught(outcome, self._moved(model, head, lesson.kept) if lesson.kept else None)
 
     def _source(self, model: Any, rows: Sequence[PairRow]) -> Any:
         """Of pairs, or of the chosen texts alone; None where there are none."""
@@ -102,12 +115,12 @@ class Learner:
             pairs.append(Pair(context, chosen, self.tokens(row.prompt, row.rejected)[1]))
         return Pairs(with_reference(model, pairs, self.config.train), self.backend.device)
 
-    def _plain(self, head: Any) -> Any:
+    def _plain(self, head: Any, sft: float) -> Any:
         from promptmill.train.distil import Samples
         from promptmill.train.preference import Preference
 
         config = self.config
-        return Samples(head) if config.loss == "sft" else Preference(head, config.beta, sft=config.sft)
+        return Samples(head) if config.loss == "sft" else Preference(head, config.beta, sft=sft)
 
     def _around(self, plain: Any, model: Any, head: Any, lesson: Lesson) -> Any:
         """What is learned beside the preferences."""
@@ -123,6 +136,27 @@ class Learner:
             kept = [self.item(one) for one in lesson.kept]
             found = WithRehearsal(found, kept, OnlineTeacher(model, head), config.kl, rows=16, seed=self.seed)
         return found
+
+    def _moved(self, model: Any, head: Any, kept: Sequence[Text]) -> float:
+        """The mean KL per token of what was kept, the adapter off against on; no more than MOVED_ON of them."""
+        import torch
+
+        from promptmill.train.batches import Items, Seen, plan_epoch
+        from promptmill.train.distil import Distil
+        from promptmill.train.loop import activations
+        from promptmill.train.teacher import OnlineTeacher
+
+        step = -(-len(kept) // MOVED_ON)
+        items = [replace(one, teacher=Seen((), one.context)) for one in map(self.item, kept[::step])]
+        source, train = Items(items, self.backend.device), self.config.train
+        batches = plan_epoch(source.lengths, tokens=max(train.batch_tokens, max(source.lengths)),
+                             items=train.batch_items, seed=0, epoch=0, shuffled=False)  # fmt: skip
+        objective, total, count = Distil(head, OnlineTeacher(model, head)), 0.0, 0.0
+        with torch.no_grad(), activations(train, next(model.parameters()).device):
+            for indices in batches:
+                loss = objective.loss(model, source.batch(indices))
+                total, count = total + loss.total.item(), count + loss.count
+        return total / count
 
     def tokens(self, prompt: str, rewrite: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The rewriter's request, and its answer with the token that ends it."""

@@ -102,11 +102,16 @@ def _tuned(report: Report) -> list[Block]:
     if not found:
         return []
     rows: list[list[Cell]] = [
-        [one["rewriter"], one["model"], one["value"]["after"], _gain(one["value"]), one["score"]["after"]]
+        [one["rewriter"], one["model"], one["value"]["after"], _gain(one["value"]), one["score"]["after"],
+         _gain(one["score"])]
         for one in found
-    ]
-    heads = ["rewriter", "main model", "value", "over the prompts and the model as they were", "score"]
-    return [Table(heads, rows, title="Rewriter and main model, before and after training")]
+    ]  # fmt: skip
+    heads = ["rewriter", "main model", "value", "gain, 95 % interval", "score", "gain, 95 % interval"]
+    made = report["tuning"]
+    return [Table(heads, rows, title="Rewriter and main model, before and after training", note=(
+        "Gains are over the prompts as they are, answered by the main model as it was. None: the prompts as they are. "
+        f"The tuned model has learned its own best answers: {made['answers']} in {made['steps']} steps."
+    ))]  # fmt: skip
 
 
 def _examples(report: Report) -> list[Block]:
@@ -127,13 +132,14 @@ def _rounds(report: Report) -> list[Block]:
     kinds = sorted({kind for one in rounds for kind in one["pairs"]})
     rows: list[list[Cell]] = [
         [one["round"], ", ".join(one["domains"]), one["bases"], *(one["pairs"].get(kind, 0) for kind in kinds),
-         one["replayed"], one["steps"]]
+         one["replayed"], one["steps"], one.get("kl_old")]
         for one in rounds
     ]  # fmt: skip
-    heads = ["round", "intents", "base prompts", *(kind.replace("_", " over ") for kind in kinds), "replayed", "steps"]
-    return (
-        [Table(heads, rows, title="What was learned", note="Pairs of prompts of which one is better.")] if rows else []
-    )
+    heads = ["round", "intents", "base prompts", *(kind.replace("_", " over ") for kind in kinds), "replayed", "steps",
+             "KL on earlier prompts"]  # fmt: skip
+    note = "Pairs of prompts of which one is better. KL: nats per token from the rewriter before the round to the " \
+           "one after it, on rewrites chosen in earlier rounds."  # fmt: skip
+    return [Table(heads, rows, title="What was learned", note=note)] if rows else []
 
 
 def _learning(report: Report) -> list[Block]:
@@ -151,6 +157,8 @@ def _predictor(report: Report) -> list[Block]:
     if not found:
         return []
     rows: list[tuple[str, Cell]] = [("used", "yes" if found["kept"] else f"no: {found['reason']}")]
+    if "margin" not in found:  # there was nothing to fit one on
+        return [Facts(rows, title="The gain foretold")]
     figures = {"R2 on held-out prompts": found["r2"], "rank correlation within prompts": found["spearman"],
                "leave alone below": found["margin"]["margin"],
                "of prompts that nothing improves, changed": _percent(found["margin"]["changed"]),

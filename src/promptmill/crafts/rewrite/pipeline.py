@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from promptmill.crafts.rewrite.judging import read_outputs
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
 from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
 from promptmill.crafts.rewrite.rounds import ALGORITHM, LEARNED, Bench, Known, Rounds
@@ -16,6 +17,7 @@ from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthes
 from promptmill.crafts.rewrite.tables import BASE
 from promptmill.crafts.rewrite.tested import Tested, Tester
 from promptmill.crafts.rewrite.trials import Material
+from promptmill.crafts.rewrite.tune import Tuner, two_by_two
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import InputError
 from promptmill.judge.panel import Panel
@@ -25,19 +27,23 @@ from promptmill.model.gate import Model
 from promptmill.model.load import open_backend
 from promptmill.model.local import LocalBackend
 from promptmill.store.files import write_json
+from promptmill.store.manifest import manifest
 from promptmill.store.stage import Stage, digest
 
 Step = Literal["synthesize", "answer", "judge", "pairs", "train", "test"]
 STEPS: tuple[Step, ...] = ("synthesize", "answer", "judge", "pairs", "train", "test")
 PREDICTOR = "predictor"
 """Folder of the run."""
+MANIFEST = "manifest.json"
 WEAK = "the panel is weak"
+NO_PREDICTOR = {"kept": False, "reason": "no rewrite that breaks no rule was measured beside its prompt"}
 
 
 @dataclass
 class Pipeline:
     """intents, given: what the prompts are for, and prompts of the user's own. test_panel: the judges of the test;
-    those that taught where it is None. allow_weak: go on with a panel that does not pass the gate."""
+    those that taught where it is None. allow_weak: go on with a panel that does not pass the gate. tuner: of the main
+    model, where that is to be tuned too."""
 
     bench: Bench
     writer: Model
@@ -48,22 +54,29 @@ class Pipeline:
     target: Model | None = None
     allow_weak: bool = False
     warnings: list[str] = field(default_factory=list)
+    tuner: Tuner | None = None
 
     async def run(self, until: Step = "test", number: int = 1) -> dict[str, Any]:
-        """The report. number: the round, where `until` is a step of one. InputError where a panel does not pass its
-        gate, and where there is nothing to learn."""
+        """The report; beside it the run gets a manifest.json of all that was made. number: the round, where `until` is
+        a step of one. InputError where a panel does not pass its gate, and where there is nothing to learn."""
+        report = await self._run(until, number)
+        write_json(self.bench.run.folder / MANIFEST, manifest(self.bench.run.folder))
+        return report
+
+    async def _run(self, until: Step, number: int) -> dict[str, Any]:
         bench = self.bench
         made = await self._synthesized()
         report: dict[str, Any] = {"step": until, "synthesize": made.report}
         self.warnings += made.report.get("warnings", [])
         if until == "synthesize":
-            return report
+            return report | {"warnings": self.warnings}
         material = Material.read(made.bases, made.inputs)
+        _check_splits(material, until)
         rounds = Rounds(bench, material, made.variations, Known(Values(bench.panel)))
         last = bench.config.rounds if until in ("train", "test") else number
         async with bench.main, bench.panel:
             if until == "answer" and last == 1:
-                return report | {"answers": await self._counted(rounds, last)}
+                return report | {"answers": await self._counted(rounds, last), "warnings": self.warnings}
             scores = await rounds.judge(1)
             report["panel"] = await self._check(rounds, material, scores)
             for each in range(1, last + (until in ("train", "test"))):
@@ -72,15 +85,20 @@ class Pipeline:
             if until in ("train", "test"):
                 report["adapters"] = [str(path.relative_to(bench.run.folder)) for path in rounds.adapters]
             if until == "answer":
-                return report | {"answers": await self._counted(rounds, last)}
+                return report | {"answers": await self._counted(rounds, last), "warnings": self.warnings}
             if until == "judge":
                 await rounds.judge(last)
             elif until == "pairs":
                 found = await rounds.pairs(last)
                 report["pairs"] = {kind: sum(one.kind == kind for one in found) for kind in {one.kind for one in found}}
             elif until in ("train", "test"):
-                predictor = self._predictor(rounds)
-                report["predictor"] = asdict(predictor.report)
+                predictor = self._predictor(rounds, await rounds.offer())
+                report["predictor"] = asdict(predictor.report) if predictor else NO_PREDICTOR
+                if self.tuner is not None:
+                    known = rounds.known
+                    report["tuning"] = self.tuner.tune(
+                        material, list(known.answered.values()), known.values, known.broken
+                    )
                 if until == "test":
                     report |= await self._test(rounds, material, predictor)
         return report | {"warnings": self.warnings}
@@ -106,6 +124,9 @@ class Pipeline:
         """The panel's report, into panel.json; what it must show is shown, or the run ends here."""
         bench = self.bench
         outputs = (await rounds.answer(1))[0].outputs
+        if not any(one.output for one in read_outputs(outputs)):
+            failed = ", ".join(f"{count} {kind}" for kind, count in (await self._counted(rounds, 1)).items())
+            raise InputError(f"{bench.main.name} has answered none of the prompts ({failed}); give another --model")
         planted = planted_beside(outputs, material, bench.seed)
         name = f"planted-{digest(ALGORITHM, outputs.folder.name, bench.panel_name, bench.seed)}"
         stage = await judge_planted(bench.run.stage(name, scores_schema()), bench.panel, planted,
@@ -122,8 +143,10 @@ class Pipeline:
             self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
         return report
 
-    def _predictor(self, rounds: Rounds) -> Fitted:
-        """Fitted on all that was measured, and written into the run; whether it is used is for its report to say."""
+    def _predictor(self, rounds: Rounds, first: int) -> Fitted | None:
+        """Fitted on all that was measured, and written into the run; whether it is used is for its report to say. None
+        where nothing was measured: a rewriter does without.
+        first: from which number on variations are answers of the rewriter that is offered."""
         bench, known = self.bench, rounds.known
         backend = open_backend(bench.rewriter)
         assert isinstance(backend, LocalBackend)
@@ -133,7 +156,10 @@ class Pipeline:
                 margin = known.values.margin(base.base_id, one)
                 if one != BASE and margin is not None and (base.base_id, one) not in known.broken:
                     text = known.texts[base.base_id][one]
-                    rows.append(GainRow(base.base_id, base.text, text, margin.mean))
+                    place = one - first if one >= first else None
+                    rows.append(GainRow(base.base_id, base.text, text, margin.mean, place))
+        if not rows:
+            return None
         if bench.config.pairs.shuffle:
             gains = [row.gain for row in rows]
             random.Random(f"shuffled {bench.seed}").shuffle(gains)
@@ -142,29 +168,43 @@ class Pipeline:
         fitted.save(bench.run.folder / PREDICTOR)
         return fitted
 
-    async def _test(self, rounds: Rounds, material: Material, predictor: Fitted) -> dict[str, Any]:
+    async def _test(self, rounds: Rounds, material: Material, predictor: Fitted | None) -> dict[str, Any]:
         bench = self.bench
-        if not material.of(splits=["test"]):
-            raise InputError("no base prompt is held out, so nothing can be tested; give more, or synthesize.test=0.2")
         panel, name = self.test_panel or (bench.panel, bench.panel_name)
         if self.test_panel is None:
             self.warnings.append("the judges of the test are those that taught: give others with test_panel")
-        tester = Tester(bench, material, panel, name, bench.main)
+        tester = Tester(bench, material, panel, name, bench.main, candidates=bench.config.test.candidates)
         tested = []
         async with panel:
             for number in range(len(rounds.done) + 1):
                 tested.append(await self._tested(tester, rounds, number, predictor))
-            found = {"test": test_report(tested, [one.domains for one in rounds.done], bench.seed)}
+            found: dict[str, Any] = {"test": test_report(tested, [one.domains for one in rounds.done], bench.seed)}
             if self.target is not None:
                 async with self.target:
-                    other = Tester(bench, material, panel, name, self.target, "transfer")
+                    other = Tester(bench, material, panel, name, self.target, "transfer", tester.candidates)
                     moved = [await self._tested(other, rounds, len(rounds.done), predictor)]
                 found["transfer"] = {"model": self.target.name, **test_report(moved, [], bench.seed)}
+            if self.tuner is not None:
+                model = bench.open_model(self.tuner.tuned, "task")
+                async with model:
+                    tuned = Tester(bench, material, panel, name, model, "tuned", tester.candidates, compares=False)
+                    after = [await self._tested(tuned, rounds, one, predictor) for one in (0, len(rounds.done))]
+                found["tuned"] = two_by_two([tested[0], tested[-1]], after, bench.seed)
         return found | {"verdict": verdict(found["test"], self.warnings)}
 
-    async def _tested(self, tester: Tester, rounds: Rounds, number: int, predictor: Fitted) -> Tested:
+    async def _tested(self, tester: Tester, rounds: Rounds, number: int, predictor: Fitted | None) -> Tested:
         """The rewriter of a round; the last one with the predictor that goes with it."""
         adapters = rounds.done[number - 1].adapters if number else ()
         rewriter = self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
-        used = predictor if predictor.kept and number == len(rounds.done) else None
+        used = predictor if predictor and predictor.kept and number == len(rounds.done) else None
         return await tester.test(number, rewriter, used, used.digest if used else "")
+
+
+def _check_splits(material: Material, until: Step) -> None:
+    """Now, and not when all has been asked and learned."""
+    if not material.of(splits=LEARNED[:1]):
+        raise InputError("no base prompt is for training, so nothing can be learned; give more, or a smaller "
+                         "synthesize.test")  # fmt: skip
+    if until == "test" and not material.of(splits=["test"]):
+        raise InputError("no base prompt is held out, so nothing can be tested: give more prompts or a larger "
+                         "synthesize.test, or end with promptmill rewrite train")  # fmt: skip

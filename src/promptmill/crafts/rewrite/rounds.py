@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from promptmill.crafts.rewrite.answer import answer
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.guard.rules import violations
+from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.judging import Comparer, Texts, judge
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
-from promptmill.crafts.rewrite.rewriter import rewrite
+from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND, rewrite
 from promptmill.crafts.rewrite.shards import fill
+from promptmill.crafts.rewrite.synthesize.bases import count_rows
 from promptmill.crafts.rewrite.tables import (
     BASE,
     BaseRow,
@@ -27,9 +29,10 @@ from promptmill.crafts.rewrite.tables import (
 )
 from promptmill.crafts.rewrite.trials import Material, read_variations, themselves
 from promptmill.crafts.rewrite.values import Values
+from promptmill.errors import InputError
 from promptmill.judge.panel import Panel
 from promptmill.judge.table import scores_schema
-from promptmill.model.gate import Model
+from promptmill.model.gate import Model, together
 from promptmill.model.load import ModelConfig
 from promptmill.store.run import Run
 from promptmill.store.stage import Stage, digest
@@ -57,11 +60,15 @@ class Bench:
     seed: int = 0
     watch: Watch = lambda phase, done, total: None
 
+    @cached_property
+    def guard(self) -> Guard:
+        return Guard.of(self.config.pairs)
+
     async def answered(self, name: str, variations: Sequence[VariationRow], material: Material, main: Model) -> Stage:
         """The main model's answers to these prompts. name: for people; the stage's own is by all that decides it."""
         config = self.config.answer
-        told = [[one.base_id, one.variation_id, one.text] for one in variations]
-        tried = [[list(row_of(given).values()) for given in material.tried_on(one)] for one in _bases_of(variations)]
+        told = ([one.base_id, one.variation_id, one.text] for one in variations)
+        tried = ([list(row_of(given).values()) for given in material.tried_on(one)] for one in _bases_of(variations))
         stage = self.stage(name, OutputRow, told, tried, main.fingerprint, config.model_dump(), self.role)
         total = sum(1 for _ in material.trials(variations, config.samples))
         trials = material.trials(variations, config.samples)
@@ -69,7 +76,7 @@ class Bench:
 
     async def scored(self, name: str, outputs: Stage, material: Material, panel: Panel, panel_name: str) -> Stage:
         stage = self.run.stage(f"{name}-{digest(ALGORITHM, outputs.folder.name, panel_name)}", scores_schema())
-        total = sum(1 for _ in outputs.rows())
+        total = count_rows(outputs)
         return await judge(stage, panel, outputs, material, on=self.on(f"{name}", total))
 
     def stage(self, name: str, kind: type[Any], *parts: Any) -> Stage:
@@ -96,6 +103,7 @@ class Known:
     outputs: Texts = field(default_factory=Texts)
     texts: dict[str, dict[int, str]] = field(default_factory=dict)
     broken: dict[tuple[str, int], str] = field(default_factory=dict)
+    answered: dict[str, Stage] = field(default_factory=dict)
 
     def candidates(self, base: BaseRow) -> Candidates:
         return Candidates(base, self.texts.get(base.base_id, {}))
@@ -167,7 +175,13 @@ class Rounds:
         if self.bench.config.pairs.shuffle:
             paired = shuffled(paired, self.bench.seed + number)
         lesson = self._lesson(number, paired)
-        outcome = self._learner(number).learn(lesson)
+        if not lesson.pairs:
+            earlier = f", or end with the round before: --rounds {number - 1}" if number > 1 else ""
+            raise InputError(f"round {number}: no pair of prompts was believed, so there is nothing to learn; see the "
+                             f"panel's report, or believe smaller margins (pairs.z, pairs.margin){earlier}"
+                             )  # fmt: skip
+        taught = self._learner(number).learn(lesson)
+        outcome = taught.outcome
         own = [one for one in paired if self._split(one) == "train"]
         counts = {kind: sum(one.kind == kind for one in own) for kind in sorted({one.kind for one in own})}
         domains = self._domains(number)
@@ -176,10 +190,22 @@ class Rounds:
             "pairs": counts, "replayed": len(lesson.pairs) - len(own), "dev_pairs": len(lesson.dev),
             "steps": outcome.steps, "ended": outcome.ended,
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
+            "kl_old": taught.kl_old,
         }  # fmt: skip
         done = Round(number, domains, tuple(paired), (*self.adapters, outcome.folder), report)
         self.done.append(done)
         return done
+
+    async def offer(self) -> int:
+        """Answers to what the last rewriter makes of all base prompts that were learned from, and their scores: what it
+        is worth to offer them. The number of the first of these variations."""
+        bench, number = self.bench, len(self.done) + 1
+        rewrites = await self._rewrites(number, self.material.of(splits=LEARNED))
+        tried = await self._tried("offered", list(read_variations(rewrites)))
+        self._note(
+            tried, await bench.scored("scores-offered", tried.outputs, self.material, bench.panel, bench.panel_name)
+        )
+        return number * IDS_OF_A_ROUND
 
     def _domains(self, number: int) -> tuple[str, ...]:
         every = tuple(dict.fromkeys(one.domain for one in self.material.of(splits=LEARNED)))
@@ -201,31 +227,41 @@ class Rounds:
         return Tried(name, variations, outputs)
 
     def _note(self, tried: Tried, scores: Stage) -> None:
+        if tried.outputs.folder.name in self.known.answered:  # a step asks for the one before it
+            return
         self.known.outputs.add(tried.outputs)
+        self.known.answered[tried.outputs.folder.name] = tried.outputs
         self.known.values.add(scores.rows())
-        longest = self.bench.config.pairs.longest
         for one in tried.variations:
             if one.text is None:
                 continue
             self.known.texts.setdefault(one.base_id, {})[one.variation_id] = one.text
-            prompt = self.material.bases[one.base_id].text
-            if one.variation_id != BASE and (found := violations(prompt, one.text, longest=longest)):
+            if one.variation_id == BASE:
+                continue
+            prompt, own = self.material.bases[one.base_id].text, self._own_answer(one.base_id)
+            if found := self.bench.guard(prompt, one.text, own):
                 self.known.broken[one.base_id, one.variation_id] = found[0].kind
+
+    def _own_answer(self, base: str) -> str | None:
+        """The main model's to the base prompt itself. With inputs there are many: none of them answers the prompt."""
+        if base in self.material.inputs:
+            return None
+        return next(iter(self.known.outputs.of(base, BASE).values()), None)
 
     async def _pairs(self, number: int, bases: Sequence[BaseRow]) -> list[PairRow]:
         bench, known, config = self.bench, self.known, self.bench.config.pairs
         compare = Comparer(bench.panel, self.material, known.outputs, config.compared)
 
-        async def make(part: Sequence[BaseRow]) -> list[dict[str, Any]]:
-            rows = []
-            for base in part:
-                wanted = pairs_of(known.candidates(base), known.values, known.broken, config, number)
-                rows += await confirmed(wanted, base, compare) if config.orders else [one.row for one in wanted]
-            return [row_of(one) for one in rows]
+        async def of(base: BaseRow) -> list[PairRow]:
+            wanted = pairs_of(known.candidates(base), known.values, known.broken, config, number)
+            return await confirmed(wanted, base, compare) if config.orders else [one.row for one in wanted]
 
-        told = [[base.base_id, sorted(known.texts.get(base.base_id, {}).items())] for base in bases]
+        async def make(part: Sequence[BaseRow]) -> list[dict[str, Any]]:
+            return [row_of(one) for rows in await together([of(base) for base in part]) for one in rows]
+
+        told = ([base.base_id, sorted(known.texts.get(base.base_id, {}).items())] for base in bases)
         stage = bench.stage("pairs", PairRow, number, told, bench.panel_name, config.model_dump(),
-                            [sorted(known.values.of(base.base_id).items()) for base in bases])  # fmt: skip
+                            (sorted(known.values.of(base.base_id).items()) for base in bases))  # fmt: skip
         models = [one.model for one in bench.panel.judges]
         on = bench.on(f"round {number}: pairs", len(bases))
         await fill(stage, bases, make, models=models, rows=64, on=on)
@@ -236,7 +272,7 @@ class Rounds:
         split = {name: [one for one in paired if self._split(one) == name] for name in LEARNED}
         earlier = [one for past in self.done for one in past.pairs if self._split(one) == "train"]
         pairs = replayed(split["train"], earlier, learn.replay, self.bench.seed + number)
-        kept = [(one.prompt, one.chosen) for one in earlier] if learn.kl else []
+        kept = [(one.prompt, one.chosen) for one in earlier]
         contrasts = list(self._contrasts(paired)) if learn.contrast else []
         return Lesson(pairs, split["dev"], list(dict.fromkeys(kept)), contrasts)
 

@@ -1,20 +1,23 @@
 """Stages filled shard by shard, so that a killed run goes on with the shard it was at.
 
 A shard follows from its own rows alone. For models on this machine that takes some care, since a batch of other calls
-may move the last bits of a score: what a shard asks is asked afresh, all at once, with nothing kept from before. So a
-shard that was broken off is asked anew from its beginning, and comes out byte for byte as if nothing had happened.
-Servers are different: what was paid for is in the record of calls, and is not asked again.
+may move the last bits of a score: what a shard asks is asked afresh, in lockstep (model/lockstep.py), with nothing kept
+from before. So a shard that was broken off is asked anew from its beginning, and comes out byte for byte as if nothing
+had happened; its calls go into the record together, when all are there. Servers are different: what was paid for is in
+the record of calls at once, and is not asked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
 from promptmill.model.local import LocalBackend
+from promptmill.model.lockstep import Lockstep
 from promptmill.store.stage import Stage
 
 T = TypeVar("T")
@@ -38,9 +41,9 @@ async def fill(
     done = 0
     for number, part in enumerate(_parts(items, rows)):
         if not stage.done(number):
-            for model in models:
-                _begin_afresh(model)
-            stage.write(number, await make(part))
+            async with _afresh(models):
+                rows_of_part = await make(part)
+            stage.write(number, rows_of_part)
         done += len(part)
         on(done)
     if not done and not stage.done(0):
@@ -54,9 +57,33 @@ def _parts(items: Iterable[T], rows: int) -> Iterator[Sequence[T]]:
         yield part
 
 
-def _begin_afresh(model: Model) -> None:
-    if isinstance(model.backend, LocalBackend):
-        model.backend.forget()
-        if model.store.path is None:  # one of ours, and not the run's own record
-            model.store.close()
-        model.store = CallStore(None, model.store.run)
+@asynccontextmanager
+async def _afresh(models: Sequence[Model]) -> AsyncIterator[None]:
+    """In it the models of this machine know nothing of earlier calls, and are asked in lockstep."""
+    local = [model for model in {id(one): one for one in models}.values() if isinstance(model.backend, LocalBackend)]
+    if not local:
+        yield
+        return
+    async with AsyncExitStack() as stack:
+        lockstep = await stack.enter_async_context(Lockstep())
+        for model in local:
+            stack.enter_context(_apart(model, lockstep))
+        for model in local:  # one after another: transformers cannot load two side by side
+            await model.wake()
+        yield
+
+
+@contextmanager
+def _apart(model: Model, lockstep: Lockstep) -> Iterator[None]:
+    """The model in lockstep and with a record of its own, which goes into the run's afterwards: also what was answered
+    before an error, since it counts for the budget."""
+    backend, record = model.backend, model.store
+    assert isinstance(backend, LocalBackend)
+    backend.forget()
+    model.store, model.backend = CallStore(None, record.run), lockstep.front(backend)
+    try:
+        yield
+    finally:
+        own, model.store, model.backend = model.store, record, backend
+        record.take_over(own)
+        own.close()

@@ -39,7 +39,8 @@ GOOD = 0.75
 @dataclass(frozen=True)
 class Tester:
     """panel: the judges of the test. main: the model that answers, which may be another than the one trained for.
-    name: of the test, in names of stages and on the screen."""
+    name: of the test, in names of stages and on the screen. compares: whether the judges are also asked which of two
+    answers is better."""
 
     bench: Bench
     material: Material
@@ -48,6 +49,7 @@ class Tester:
     main: Model
     name: str = "test"
     candidates: int = 8
+    compares: bool = True
 
     async def test(self, round: int, rewriter: Model, predictor: Predictor | None, learned: str) -> Tested:
         """round: 0 is the untrained rewriter. learned: by what the rewriter and its predictor are known."""
@@ -61,7 +63,9 @@ class Tester:
         values, texts = Values(self.panel), Texts()
         values.add(scores.rows())
         texts.add(outputs)
-        preferred = await self._preferred(round, bases, improved, texts, scores.folder.name)
+        preferred: Mapping[str, float] = {}
+        if self.compares:
+            preferred = await self._preferred(round, bases, improved, texts, scores.folder.name)
         return Tested(round, tuple(bases), improved, values, texts, preferred, self._truth(bases, texts))
 
     async def _improved(
@@ -70,12 +74,12 @@ class Tester:
         bench, config = self.bench, self.bench.config
         stage = bench.stage("improved", ImprovedRow, round, [[one.base_id, one.text] for one in bases],
                             rewriter.fingerprint, bench.wording.refine, self.candidates, learned,
-                            config.pairs.longest)  # fmt: skip
+                            config.pairs.longest, config.pairs.similar)  # fmt: skip
 
         async def one(base: BaseRow) -> ImprovedRow:
             found = await improve(
-                rewriter, bench.wording, base.text, count=self.candidates, longest=config.pairs.longest,
-                max_tokens=config.synthesize.max_tokens, predictor=predictor,
+                rewriter, bench.wording, base.text, count=self.candidates, max_tokens=config.synthesize.max_tokens,
+                predictor=predictor, guard=bench.guard,
             )  # fmt: skip
             return ImprovedRow(base.base_id, round, base.text, found.raw, list(found.broken), found.rewrite,
                                found.reason, found.expected)  # fmt: skip
@@ -112,7 +116,7 @@ class Tester:
         for base in bases:
             golds = self._golds(base)
             scorer: Scorer = load_task(base.task).scorer if base.task else Exact()
-            for variation in {one for of, one in texts.found if of == base.base_id} if golds else ():
+            for variation in texts.variations(base.base_id) if golds else ():
                 scores = [
                     scorer.score(output, golds[given], {}).row
                     for (given, _), output in texts.of(base.base_id, variation).items()

@@ -1,0 +1,97 @@
+"""kill -9 in each stage of a rewrite: the continued run makes the same files, byte for byte, and the same report.
+
+A kill in each stage; `pytest tests/test_rewrite_crash.py --kills 9` makes it three. Of the files it is shards and
+adapters that are held against each other, as manifest.json names them, and of the rest the report, page and metrics:
+all but checkpoints, which hold the clock, events.jsonl and the times in calls.sqlite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptmill.store.manifest import manifest
+from tests.rewriting import INTENTS, WEAK, begin, finished_run, settings
+
+COMMAND = ["rewrite", "run", *INTENTS, *settings(), *WEAK]
+BEGUN = {
+    "synthesize": "stages/topics-*", "answer": "stages/outputs-variations-*", "judge": "stages/scores-variations-*",
+    "pairs": "stages/scores-round-1-*/part-00002.parquet", "train": "round-1/checkpoints/*",
+    "test": "stages/outputs-test-0-*",
+}  # fmt: skip
+"""What is there once a stage is at work, or about to be."""
+LONGEST = 0.6
+"""Seconds after that, before the kill."""
+
+
+def _ended(folder: Path, *more: str) -> int | None:
+    process = begin(*COMMAND, "--out", str(folder), *more)
+    process.join(240)
+    return process.exitcode
+
+
+def _killed(folder: Path, stage: str, after: float) -> bool:
+    """Whether the kill met the process alive."""
+    process = begin(*COMMAND, "--out", str(folder))
+    try:
+        while process.is_alive() and not any(folder.glob(BEGUN[stage])):
+            time.sleep(0.002)
+        time.sleep(after)
+        met = process.is_alive()
+    finally:
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+    return met
+
+
+def _text(folder: Path, name: str) -> str:
+    return (folder / name).read_text(encoding="utf-8").replace(str(folder), "RUN")
+
+
+def _calls(folder: Path) -> list[tuple[Any, ...]]:
+    """By key: the request, and what it was booked as."""
+    with sqlite3.connect(folder / "calls.sqlite") as store:
+        return store.execute(
+            "SELECT key, role, model, request, prompt_tokens, completion_tokens FROM calls ORDER BY key"
+        ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory)
+
+
+def test_a_run_that_is_killed_in_every_stage_makes_the_same(unbroken: Path, tmp_path: Path, kills: int):
+    rng, broken, met = random.Random(kills), tmp_path / "run", 0
+    for stage in BEGUN:
+        for _ in range(max(1, kills // 3)):
+            met += _killed(broken, stage, rng.uniform(0, LONGEST))
+    assert met >= 4, "kills must meet the run alive"
+    assert _ended(broken) == 0
+    made = json.loads(_text(broken, "manifest.json"))
+    assert made == json.loads(_text(unbroken, "manifest.json")) == manifest(unbroken)
+    assert len(made["adapters"]) == 1
+    for name in ("report.json", "report.html", "metrics.jsonl", "panel.json"):
+        assert _text(broken, name) == _text(unbroken, name), name
+    assert _calls(broken) == _calls(unbroken), "a call counts once, however often its shard was begun"
+    assert not list(broken.rglob("*.part"))
+
+
+def test_a_second_run_asks_nothing_and_changes_nothing(unbroken: Path, tmp_path: Path):
+    again = tmp_path / "run"
+    shutil.copytree(unbroken, again)
+    before, calls = _text(again, "manifest.json"), _calls(again)
+    assert _ended(again) == 0
+    assert _text(again, "manifest.json") == before
+    assert _text(again, "report.json") == _text(unbroken, "report.json")
+    assert _calls(again) == calls

@@ -1,0 +1,93 @@
+"""What pairs teach a rewriter, on a model of a few thousand weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from promptmill.crafts.rewrite.config import LearnConfig
+from promptmill.crafts.rewrite.learn import Learner, Lesson
+from promptmill.crafts.rewrite.rewriter import request_of
+from promptmill.crafts.rewrite.tables import PairRow
+from promptmill.errors import InputError
+from promptmill.model.local import LocalBackend
+from promptmill.store.manifest import sha256_of
+from promptmill.vary.wording import load_wording
+from tests.tiny import WORDS
+
+TRAIN = {"epochs": 4, "rate": 0.01, "warmup_steps": 0, "batch_items": 2}
+
+
+def pair(number: int, kind: str = "best_base") -> PairRow:
+    words = [WORDS[(number + at) % len(WORDS)] for at in range(4)]
+    prompt = " ".join(words)
+    return PairRow(
+        f"b{number}", 1, "words", kind, prompt, f"{prompt} {words[0]}", f"{words[1]} {words[1]}", 0.3, 0.1, 0.8
+    )
+
+
+PAIRS = [pair(at) for at in range(6)]
+
+
+@pytest.fixture
+def learner(tiny_folder: Path, tmp_path: Path):
+    def make(name: str = "round", seed: int = 0, **settings):
+        config = LearnConfig.model_validate({"train": TRAIN, "lora": {"rank": 2}} | settings)
+        return Learner(LocalBackend(str(tiny_folder), device="cpu"), load_wording(), config, tmp_path / name, seed)
+
+    return make
+
+
+def weights(made) -> str:
+    return sha256_of(made.folder / "adapter_model.safetensors")
+
+
+def test_a_rewrite_is_learned_as_the_answer_to_the_rewriters_request_with_its_end(learner):
+    one = learner()
+    context, answer = one.tokens("say it", "say it well")
+    chat = one.backend.chat
+    assert context == chat.encode_chat(request_of(one.wording, "say it"))
+    assert answer[-1] == chat.end
+    assert chat.decode(list(answer[:-1])).strip() == "say it well"
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"loss": "sft"}, {"contrast": 0.5}, {"kl": 0.5},
+], ids=["preferences", "fine-tuning", "contrast", "kl"])  # fmt: skip
+def test_the_same_lesson_makes_the_same_adapter_and_a_loss_that_falls(learner, settings):
+    lesson = Lesson(
+        PAIRS, PAIRS[:2], kept=[("a b", "b a")], contrasts=[("a b", ["a b c"], ["c"]), ("b", ["b b"], ["a"])]
+    )
+    first, again = (learner(name, **settings).learn(lesson).outcome for name in ("one", "two"))
+    assert weights(first) == weights(again)
+    assert (first.steps, first.ended) == (again.steps, again.ended)
+    losses = [row["loss"] for row in first.rows if row.get("loss") is not None]
+    assert losses[-1] < losses[0]
+
+
+def test_what_is_finished_is_not_trained_again_and_another_lesson_is_refused_its_folder(learner):
+    done = learner().learn(Lesson(PAIRS)).outcome
+    before = weights(done)
+    again = learner().learn(Lesson(PAIRS)).outcome
+    assert (weights(again), again.steps, again.rows) == (before, done.steps, done.rows)
+    with pytest.raises(InputError):
+        learner().learn(Lesson(PAIRS[:3]))
+
+
+def test_a_prompt_that_is_best_answered_in_one_way_is_one_sample(learner):
+    one = learner(loss="sft")
+    assert len(one._source(None, [PAIRS[0], PAIRS[0], pair(0, "best_worst"), PAIRS[1]]).items) == 2
+    assert one._source(None, []) is None
+
+
+def test_a_lesson_without_pairs_is_none(learner):
+    with pytest.raises(InputError, match="nothing to learn"):
+        learner().learn(Lesson([]))
+
+
+def test_a_lesson_is_known_by_all_that_it_teaches():
+    lessons = [Lesson(PAIRS), Lesson(PAIRS[:5]), Lesson(PAIRS, PAIRS[:1]), Lesson(PAIRS, kept=[("a", "b")]),
+               Lesson(PAIRS, contrasts=[("a", ["b"], ["c"])])]  # fmt: skip
+    assert len({one.digest for one in lessons}) == len(lessons)
+    assert Lesson(PAIRS).digest == Lesson(list(PAIRS)).digest
