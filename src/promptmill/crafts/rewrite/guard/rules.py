@@ -29,6 +29,7 @@ Kind = (
         "added_intent",
         "answered",
         "similarity",
+        "repeats",
     ]
 )
 
