@@ -5,6 +5,7 @@ calls.sqlite   every call with its answer, tokens and cost (the cache as well)
 events.jsonl   what happened, in the order of time, over all sessions
 metrics.jsonl  numbers over the course of the run; the same for an unbroken and a continued run
 stages/        tables in parquet
+manifest.json  rows and SHA-256 of every table and adapter (rewrite)
 report.json    what came out
 report.html    the same for people
 """
