@@ -27,6 +27,8 @@ TEXTS = TextKind(most=14, long=0.1, unknown=0.1, natural=0.2)
 NO_TASK = ("replace", "arithmetic")
 """The first needs words of its own in the prompt, the second another scorer."""
 TIERS = {"clear": 0.45, "medium": 0.45, "vague": 0.1}
+INPUTS = 8
+"""Texts that a held-out prompt is tested on."""
 PHRASINGS = 16
 """Clear wordings of a task among which the best known one is looked for."""
 SCORER = Exact(case_sensitive=True)
@@ -58,7 +60,7 @@ def domains() -> dict[str, tuple[str, ...]]:
     }
 
 
-def held_out(count: int, seed: int, inputs: int = 8) -> list[Held]:
+def held_out(count: int, seed: int, inputs: int = INPUTS) -> list[Held]:
     """Prompts as newcomers write them: clear ones, hints, and some that say nothing."""
     rng = Random(f"rewrite {seed}")
     found: dict[str, Held] = {}

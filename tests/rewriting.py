@@ -32,6 +32,7 @@ QUICK = {
     "rewrite.synthesize.topics": 2, "rewrite.synthesize.prompts": 3, "rewrite.synthesize.variations": 2,
     "rewrite.synthesize.inputs": 2, "rewrite.synthesize.max_tokens": 32, "rewrite.synthesize.together": 0.95,
     "rewrite.answer.max_tokens": 32, "rewrite.rounds": 1, "rewrite.rewrites": 3, "rewrite.test.candidates": 2,
+    "rewrite.test.proof": 2,
     "rewrite.pairs.z": 0, "rewrite.pairs.margin": 0.01, "rewrite.learn.train.epochs": 3,
     "rewrite.learn.train.batch_items": 4, "rewrite.learn.train.checkpoint_seconds": 0,
 }  # fmt: skip

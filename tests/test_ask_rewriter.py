@@ -8,6 +8,7 @@ import pytest
 
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.guard import guard
+from promptmill.crafts.rewrite.roles import Roles
 from promptmill.model.embedded import embedded_path
 from promptmill.train.settings import LoraSettings
 from promptmill.train.targets import attach_adapter, save_trained
@@ -33,13 +34,14 @@ def finished(folder: Path, adapter: Path, **settings: Any) -> None:
     """The folder of a rewrite that is trained."""
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"craft": "rewrite", "identity": {}}))
-    config = RewriteConfig.model_validate({"test": {"candidates": 2}, **settings})
+    config = RewriteConfig.model_validate({"test": {"candidates": 2, "proof": 0}, **settings})
     base = {"name": "embedded-small", "folder": str(embedded_path("embedded-small")), "dtype": "float32",
             "load_in_4bit": False, "adapters": []}  # fmt: skip
     (folder / "report.json").write_text(json.dumps({
         "craft": "rewrite", "settings": config.model_dump(mode="json"), "base": base, "adapters": [str(adapter)],
-        "wording": load_wording().refine, "predictor": {"kept": False},
+        "predictor": {"kept": False},
     }))  # fmt: skip
+    (folder / "roles.json").write_text(json.dumps(Roles.of(load_wording()).to_dict()))
 
 
 @pytest.fixture

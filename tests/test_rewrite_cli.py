@@ -257,4 +257,4 @@ def test_a_finished_rewrite_is_found_by_its_folder(one_go: Path):
     found = finished_rewrite(one_go)
     assert found.config.rewrites == 3
     assert [Path(one).name for one in found.rewriter.adapters] == ["adapter"]
-    assert "{prompt}" in found.wording.refine
+    assert "{prompt}" in found.roles.wording.refine

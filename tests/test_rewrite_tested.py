@@ -66,7 +66,7 @@ def rewriter() -> Model:
 
 async def tested_by(tester):
     async with tester.main, tester.panel:
-        return await tester.test(1, rewriter(), None, "")
+        return await tester.run(1, rewriter(), None, "")
 
 
 async def test_each_test_prompt_has_what_it_was_worth_before_and_after(tester):

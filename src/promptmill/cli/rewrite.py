@@ -12,6 +12,7 @@ from promptmill.cli.options import Given
 from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import Session, session
 from promptmill.crafts.rewrite.config import RewriteConfig
+from promptmill.crafts.rewrite.finished import ROLES
 from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
@@ -30,6 +31,7 @@ from promptmill.model.load import ModelConfig, open_backend
 from promptmill.model.local import LocalBackend
 from promptmill.report.html import render
 from promptmill.settings import read_mapping
+from promptmill.store.files import write_json
 from promptmill.store.stage import digest
 from promptmill.vary.wording import load_wording
 
@@ -56,6 +58,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
             bars() as watch:  # fmt: skip
         if _forecast(config, prompts, given):
             return
+        write_json(work.run.folder / ROLES, roles.to_dict())
         pipeline = _pipeline(work, config, roles, prompts, rewriter)
         pipeline.bench.watch = watch
         if config.rewrite.tune_main:
@@ -63,7 +66,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
         found = run_blocking(pipeline.run(step, place))
         result = {"craft": "rewrite", "name": name, "model": config.model.name, "rewriter": rewriter.name,
                   "base": _base_of(rewriter), "settings": config.rewrite.model_dump(mode="json"),
-                  "wording": roles.wording.refine, **found, **_spent(work.store)}  # fmt: skip
+                  "models": _models(config), **found, **_spent(work.store)}  # fmt: skip
         path = work.run.finish(result, lambda data: render(rewrite_page(data)))
     show_warnings(found.get("warnings", []))
     if given["json_"]:
@@ -102,6 +105,14 @@ def _trainable(rewriter: ModelConfig) -> None:
     if not isinstance(backend, LocalBackend):
         raise InputError(f"{backend.name} cannot be trained: its weights are not here; give --rewriter a model folder, "
                          "a Hugging Face name or embedded")  # fmt: skip
+
+
+def _models(config: RewriteRunConfig) -> dict[str, Any]:
+    """What a rewriter is tried with when it is used."""
+    return {
+        "main": config.model.model_dump(mode="json"),
+        "writer": (config.writer or config.model).model_dump(mode="json"),
+    }
 
 
 def _identity(config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt]) -> dict[str, Any]:

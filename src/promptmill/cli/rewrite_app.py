@@ -86,12 +86,16 @@ def rewrite_apply(
     prompt: Annotated[str, typer.Argument(help="the prompt; - reads it from standard input")],
     rewriter: Annotated[Path, typer.Option("--rewriter", help="folder of a rewrite that is trained")],
     candidates: Annotated[int | None, typer.Option("--candidates", min=1, help="from which the best is taken")] = None,
+    proof: Annotated[
+        int | None,
+        typer.Option("--proof", min=0, help="inputs on which both are tried first; 0: none (as in the test)"),
+    ] = None,
     json_: AsJson = False,
 ) -> None:
     """A better prompt, or the word that this one is better left alone."""
     from promptmill.cli.rewrite_apply import apply_command
 
-    apply_command(prompt, rewriter, candidates, json_)
+    apply_command(prompt, rewriter, candidates, proof, json_)
 
 
 @rewrite.command("export", epilog="Example: promptmill rewrite export runs/words --layout prose --to prose")

@@ -100,7 +100,11 @@ class TestingConfig(Strict, frozen=True):
 
     panel: PanelConfig | None = Field(None, description="judges of the test, other than those that taught")
     target: ModelConfig | None = Field(None, description="another main model than the one that was trained for")
-    candidates: int = Field(8, ge=1, description="rewrites of a prompt from which the best is taken")
+    candidates: int = Field(4, ge=1, description="rewrites of a prompt from which one is taken")
+    proof: int = Field(12, ge=0, description="inputs that a prompt and its rewrites are tried on, by the judges that "
+                                            "taught, before one is offered; 0: what is foretold decides")  # fmt: skip
+    margin: float = Field(0.12, ge=0, description="a prompt is left alone that gains less on these, of the panel's "
+                                                  "scale (or less than pairs.z standard errors)")  # fmt: skip
 
 
 class RewriteConfig(Strict, frozen=True):

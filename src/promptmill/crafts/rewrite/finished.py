@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.pipeline import PREDICTOR
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, encoder_of, load
+from promptmill.crafts.rewrite.proof import Proof
+from promptmill.crafts.rewrite.roles import Roles
 from promptmill.errors import InputError
+from promptmill.judge.panel import open_panel
 from promptmill.model.embedded import EMBEDDED_MODELS
+from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, open_backend
 from promptmill.model.local import LocalBackend
 from promptmill.settings import checked
 from promptmill.store.run import read_run
-from promptmill.vary.wording import Wording, load_wording
+
+ROLES = "roles.json"
+"""File of the run: what each role was told."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,26 @@ class FinishedRewrite:
         assert isinstance(backend, LocalBackend)
         return load(self.run / PREDICTOR, encoder_of(backend.loaded()))
 
-    @property
-    def wording(self) -> Wording:
-        """With the request that it was trained on."""
-        return load_wording().model_copy(update={"refine": self.report["wording"]})
+    @cached_property
+    def roles(self) -> Roles:
+        """What each role was told. InputError where the run's file of them cannot be read."""
+        where = self.run / ROLES
+        try:
+            return Roles.from_dict(json.loads(where.read_text(encoding="utf-8")), str(where))
+        except (OSError, ValueError):
+            raise InputError(f"{where}: cannot be read; run the same command again") from None
+
+    def proof(self, open_model: Callable[[ModelConfig], Model], inputs: int) -> Proof:
+        """The trial by which a rewrite is offered, on so many inputs, by the models of the run."""
+        if "models" not in self.report:
+            raise InputError(f"{self.run}: does not say which models it was tried with; go on without (--proof 0)")
+        main, writer = (ModelConfig(**self.report["models"][name]) for name in ("main", "writer"))
+        opened = open_model(main)
+        test = self.config.test.model_copy(update={"proof": inputs})
+        config, roles = self.config.model_copy(update={"test": test}), self.roles
+        panel = open_panel(config.judge, open_model, roles.wording, roles.rubric)
+        return Proof(opened, opened if writer == main else open_model(writer), panel, roles.wording, config,
+                     roles.main_model)  # fmt: skip
 
 
 def finished_rewrite(run: Path) -> FinishedRewrite:

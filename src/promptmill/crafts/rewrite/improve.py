@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from promptmill.crafts.rewrite.guard.guard import Guard
+from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rewriter import rewritten
 from promptmill.errors import ModelError
 from promptmill.model.chat import Failure
 from promptmill.model.gate import Model
 from promptmill.vary.wording import Wording
 
+KEPT = "the rewriter leaves it as it is"
 RULES = Guard()
 """With the limits that they have by themselves."""
 
@@ -36,7 +38,7 @@ class Predictor(Protocol):
 @dataclass(frozen=True)
 class Improved:
     """rewrite: None where the prompt is better left alone, with the reason in words. raw: the rewriter's first answer,
-    whatever became of it; broken: the rules which that breaks. expected: the gain that the predictor expects."""
+    whatever became of it; broken: the rules which that breaks. expected: the gain that was found or foretold."""
 
     prompt: str
     rewrite: str | None
@@ -54,11 +56,12 @@ class Improved:
 
 async def improve(
     rewriter: Model, wording: Wording, prompt: str, *, count: int = 8, max_tokens: int = 256,
-    predictor: Predictor | None = None, guard: Guard = RULES, answer: str | None = None,
+    predictor: Predictor | None = None, guard: Guard = RULES, answer: str | None = None, proof: Proof | None = None,
 ) -> Improved:  # fmt: skip
-    """With a predictor: the first of `count` rewrites or the best, by the gain that it expects. Without: the greedy
-    one, or the next that breaks no rule. answer: the main model's to the prompt as it is, where it is known; that is
-    no rewrite. ModelError where the rewriter gives no answer at all."""
+    """With a proof: the best of `count` rewrites that is better on inputs made up for the prompt. With a predictor
+    alone: the first or the best, by the gain that it expects. With neither: the greedy one, or the next that breaks no
+    rule. answer: the main model's to the prompt as it is, where it is known; that is no rewrite. ModelError where the
+    rewriter gives no answer at all."""
     came = await rewritten(rewriter, wording, prompt, count, max_tokens=max_tokens)
     failed = [one for one in came if isinstance(one, Failure)]
     if len(failed) == len(came):
@@ -76,15 +79,23 @@ async def improve(
         return found(None, "the rewriter wrote no prompt")
     if not clean:
         return found(None, "every rewrite breaks a rule")
+    if proof is not None:
+        margins = await proof.margins(prompt, others)
+        at = proof.best(margins)
+        if at is None:
+            return found(None, "no rewrite has shown that it is better" if others else KEPT)
+        margin = margins[at]
+        assert margin is not None
+        return found(others[at], f"better on {margin.n} inputs made up for it", margin.mean)
     if predictor is None:
         if clean[0] == prompt:
-            return found(None, "the rewriter leaves it as it is")
+            return found(None, KEPT)
         return found(clean[0], "the rewriter's own choice")
     if not others:
-        return found(None, "the rewriter leaves it as it is")
+        return found(None, KEPT)
     if predictor.takes == "first":
         if clean[0] == prompt:
-            return found(None, "the rewriter leaves it as it is")
+            return found(None, KEPT)
         others = [clean[0]]
     gains = predictor.gains(prompt, others)
     best = max(range(len(others)), key=lambda at: (gains[at], -at))

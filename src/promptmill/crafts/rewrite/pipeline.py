@@ -10,6 +10,7 @@ from typing import Any, Literal
 from promptmill.crafts.rewrite.judging import read_outputs
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
 from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
+from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rounds import ALGORITHM, LEARNED, Bench, Known, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
@@ -92,7 +93,9 @@ class Pipeline:
                 found = await rounds.pairs(last)
                 report["pairs"] = {kind: sum(one.kind == kind for one in found) for kind in {one.kind for one in found}}
             elif until in ("train", "test"):
-                predictor = self._predictor(rounds, await rounds.offer())
+                # What is offered on trust has to be measured first; with a proof each rewrite is, when it is offered.
+                first = None if bench.config.test.proof else await rounds.offer()
+                predictor = self._predictor(rounds, first)
                 report["predictor"] = asdict(predictor.report) if predictor else NO_PREDICTOR
                 if self.tuner is not None:
                     known = rounds.known
@@ -143,7 +146,7 @@ class Pipeline:
             self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
         return report
 
-    def _predictor(self, rounds: Rounds, first: int) -> Fitted | None:
+    def _predictor(self, rounds: Rounds, first: int | None) -> Fitted | None:
         """Fitted on all that was measured, and written into the run; whether it is used is for its report to say. None
         where nothing was measured: a rewriter does without.
         first: from which number on variations are answers of the rewriter that is offered."""
@@ -156,7 +159,7 @@ class Pipeline:
                 margin = known.values.margin(base.base_id, one)
                 if one != BASE and margin is not None and (base.base_id, one) not in known.broken:
                     text = known.texts[base.base_id][one]
-                    place = one - first if one >= first else None
+                    place = None if first is None or one < first else one - first
                     rows.append(GainRow(base.base_id, base.text, text, margin.mean, place))
         if not rows:
             return None
@@ -193,11 +196,16 @@ class Pipeline:
         return found | {"verdict": verdict(found["test"], self.warnings)}
 
     async def _tested(self, tester: Tester, rounds: Rounds, number: int, predictor: Fitted | None) -> Tested:
-        """The rewriter of a round; the last one with the predictor that goes with it."""
+        """The rewriter of a round; the last one as it is offered, with a proof or with its predictor."""
+        bench, last = self.bench, number == len(rounds.done)
         adapters = rounds.done[number - 1].adapters if number else ()
-        rewriter = self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
-        used = predictor if predictor and predictor.kept and number == len(rounds.done) else None
-        return await tester.test(number, rewriter, used, used.digest if used else "")
+        rewriter = bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
+        used = predictor if predictor and predictor.kept and last else None
+        if not (last and bench.config.test.proof):
+            return await tester.run(number, rewriter, used, used.digest if used else "")
+        async with self.writer:
+            proof = Proof(tester.main, self.writer, bench.panel, bench.wording, bench.config, bench.role)
+            return await tester.run(number, rewriter, None, "", proof)
 
 
 def _check_splits(material: Material, until: Step) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -56,6 +57,20 @@ class Roles:
     def of(cls, wording: Wording) -> Roles:
         """The roles where nobody has edited anything."""
         return cls(wording, "", Rubric.of(wording))
+
+    def to_dict(self) -> dict[str, Any]:
+        models = {"wording": self.wording, "rubric": self.rubric}
+        texts = {"main_model": self.main_model, "fine_tuning": self.fine_tuning}
+        return texts | {name: one.model_dump(mode="json") for name, one in models.items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> Roles:
+        """InputError for what `to_dict` has not written."""
+        try:
+            wording, rubric = checked(Wording, data["wording"], where), checked(Rubric, data["rubric"], where)
+            return cls(wording, str(data["main_model"]), rubric, str(data["fine_tuning"]))
+        except (KeyError, TypeError):
+            raise InputError(f"{where}: cannot be read as the roles of a rewrite; run the same command again") from None
 
 
 def write_roles(folder: Path, wording: Wording) -> list[Path]:

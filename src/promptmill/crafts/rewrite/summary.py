@@ -14,9 +14,14 @@ Row = Mapping[str, Any]
 
 def test_report(tested: Sequence[Tested], learned: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
     """tested: of the untrained rewriter, then of each round. learned: the domains of each round. The entry `test` of
-    report.json: figures of every round, of each domain, what later rounds have cost earlier domains, and every row."""
+    report.json: figures of every round, of each domain, what later rounds have cost earlier domains, and every row,
+    with what the untrained rewriter's first answer was worth."""
     rounds = [{"round": one.round, **figures(one.rows(), seed)} for one in tested]
-    last = tested[-1].rows()
+    untrained = {row["base_id"]: row for row in tested[0].rows()}
+    last = [
+        row | {f"untrained_{name}": untrained[row["base_id"]][f"raw_{name}"] for name in ("value", "score")}
+        for row in tested[-1].rows()
+    ]
     domains = sorted({row["domain"] for row in last})
     by_domain = [
         {"domain": domain, "round": one.round, **figures([row for row in one.rows() if row["domain"] == domain], seed)}

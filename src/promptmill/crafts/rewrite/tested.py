@@ -10,6 +10,7 @@ from typing import Any
 
 from promptmill.crafts.rewrite.improve import Predictor, improve
 from promptmill.crafts.rewrite.judging import Comparer, Texts, models_of
+from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND
 from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.shards import fill
@@ -51,10 +52,12 @@ class Tester:
     candidates: int = 8
     compares: bool = True
 
-    async def test(self, round: int, rewriter: Model, predictor: Predictor | None, learned: str) -> Tested:
-        """round: 0 is the untrained rewriter. learned: by what the rewriter and its predictor are known."""
+    async def run(
+        self, round: int, rewriter: Model, predictor: Predictor | None, learned: str, proof: Proof | None = None
+    ) -> Tested:
+        """round: 0 is the untrained rewriter. learned: by what the predictor is known."""
         bases = self.material.of(splits=["test"])
-        improved = await self._improved(round, bases, rewriter, predictor, learned)
+        improved = await self._improved(round, bases, rewriter, predictor, learned, proof)
         tried = [*themselves(bases), *_variations(round, improved)]
         outputs = await self.bench.answered(f"outputs-{self.name}-{round}", tried, self.material, self.main)
         scores = await self.bench.scored(
@@ -69,17 +72,18 @@ class Tester:
         return Tested(round, tuple(bases), improved, values, texts, preferred, self._truth(bases, texts))
 
     async def _improved(
-        self, round: int, bases: Sequence[BaseRow], rewriter: Model, predictor: Predictor | None, learned: str
-    ) -> Mapping[str, ImprovedRow]:
+        self, round: int, bases: Sequence[BaseRow], rewriter: Model, predictor: Predictor | None, learned: str,
+        proof: Proof | None,
+    ) -> Mapping[str, ImprovedRow]:  # fmt: skip
         bench, config = self.bench, self.bench.config
         stage = bench.stage("improved", ImprovedRow, round, [[one.base_id, one.text] for one in bases],
                             rewriter.fingerprint, bench.wording.refine, self.candidates, learned,
-                            config.pairs.longest, config.pairs.similar)  # fmt: skip
+                            config.pairs.longest, config.pairs.similar, proof.digest if proof else "")  # fmt: skip
 
         async def one(base: BaseRow) -> ImprovedRow:
             found = await improve(
                 rewriter, bench.wording, base.text, count=self.candidates, max_tokens=config.synthesize.max_tokens,
-                predictor=predictor, guard=bench.guard,
+                predictor=predictor, guard=bench.guard, proof=proof,
             )  # fmt: skip
             return ImprovedRow(base.base_id, round, base.text, found.raw, list(found.broken), found.rewrite,
                                found.reason, found.expected)  # fmt: skip
@@ -89,7 +93,8 @@ class Tester:
 
         on = bench.on(f"{self.name} {round}: rewrites", len(bases))
         async with rewriter:
-            await fill(stage, bases, make, models=[rewriter], rows=64, on=on)
+            asked = [rewriter, *([proof.main, proof.writer, *models_of(proof.panel)] if proof else [])]
+            await fill(stage, bases, make, models=asked, rows=32, on=on)
         rows: Iterable[ImprovedRow] = (record_of(ImprovedRow, row) for row in stage.rows())
         return {one.base_id: one for one in rows}
 
