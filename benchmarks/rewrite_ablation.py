@@ -4,7 +4,7 @@
 
 Arms of one seed share the tables that do not depend on what they change (base prompts, the first round's rewrites,
 answers, scores). Scores are those of the tasks' own scorer on prompts in reserved wordings; "first answer" is the
-rewriter's greedy rewrite whatever it is, "offered" what is left after guard and predictor. The last four learn one
+rewriter's greedy rewrite whatever it is, "offered" what is left after guard and a proof on 4 inputs. The last four learn one
 intent after another. --write puts the table into docs/rewrite.md between its markers. The last line is one JSON object:
 the mean gain in score of each arm.
 """
@@ -26,7 +26,7 @@ from benchmarks.rewrite import BASIC, figures, prepared, run
 
 ROOT = Path(__file__).parents[1]
 SMALL = BASIC | {"rewrite.rounds": 1, "rewrite.synthesize.topics": 6, "rewrite.synthesize.prompts": 4,
-                 "rewrite.synthesize.inputs": 3}  # fmt: skip
+                 "rewrite.synthesize.inputs": 3, "rewrite.test.candidates": 1, "rewrite.test.proof": 4}  # fmt: skip
 SINGLE = {"judges": [{"name": "embedded-rate", "criteria": ["correctness"]}]}
 STREAM = {"rewrite.stream": True, "rewrite.rounds": 7}
 ARMS: Mapping[str, dict[str, Any]] = {
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--prompts", type=int, default=70)
+    parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
