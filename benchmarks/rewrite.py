@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import reduce
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,6 +27,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rewrite_prompts import INPUTS, best_known, domains, held_out, write_held
+from promptmill.cli.rewrite import OTHERS
+from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.measure.statistics import paired_bootstrap
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, open_backend
@@ -41,7 +44,7 @@ SHARED = ("topics-", "drafts-", "dropped-", "bases-", "variations-", "raw_inputs
 def run(out: Path, prompts: Path, seed: int, settings: dict[str, Any], source: Path | None = None) -> dict[str, Any]:
     """The report of a pipeline with these settings, and what it took. source: a run whose tables may be used."""
     if source is not None and not out.exists():
-        take_over(source, out)
+        take_over(source, out, settings)
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     intents = [part for name in domains() for part in ("--intent", name)]
     command = [sys.executable, "-m", "promptmill", "rewrite", "run", *intents, "--prompts", str(prompts),
@@ -54,8 +57,19 @@ def run(out: Path, prompts: Path, seed: int, settings: dict[str, Any], source: P
     return report | {"cpu_seconds": cpu, "wall_seconds": time.monotonic() - begun}
 
 
-def take_over(source: Path, out: Path) -> None:
-    """Hard links to the tables of another run: they are never written again, only replaced."""
+def take_over(source: Path, out: Path, settings: dict[str, Any]) -> None:
+    """A run that has begun with these settings, with hard links to the tables of another: tables are never written
+    again, only replaced."""
+    begun = json.loads((source / "run.json").read_text())
+    changed = begun["identity"]["rewrite"]
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        if path[:1] == ["rewrite"]:
+            reduce(lambda inner, key: inner.setdefault(key, {}), path[1:], changed)[last] = value
+    config = RewriteConfig.model_validate(changed)
+    begun["identity"]["rewrite"] = config.model_dump(mode="json", exclude=OTHERS)
+    out.mkdir(parents=True)
+    (out / "run.json").write_text(json.dumps(begun | {"id": out.name}))
     for folder in (source / "stages").iterdir():
         if folder.name.startswith(SHARED):
             shutil.copytree(folder, out / "stages" / folder.name, copy_function=lambda a, b: Path(b).hardlink_to(a))
