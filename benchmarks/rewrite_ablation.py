@@ -5,8 +5,8 @@
 Arms of one seed share the tables that do not depend on what they change (base prompts, the first round's rewrites,
 answers, scores). Scores are those of the tasks' own scorer on prompts in reserved wordings; "first answer" is the
 rewriter's greedy rewrite whatever it is, "offered" what is left after guard and a proof on 4 inputs. Three arms learn
-one intent after another. --write puts the table into docs/rewrite.md between its markers. The last line is one JSON object:
-the mean gain in score of each arm.
+one intent after another. --write puts the table into docs/rewrite.md between its markers. The last line is one JSON
+object: the mean gain in score of each arm.
 """
 
 from __future__ import annotations
