@@ -22,9 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.rewrite import BASIC, figures, prepared, run
+from benchmarks.rewrite import BASIC, figures, prepared, run, write_section
 
-ROOT = Path(__file__).parents[1]
 SMALL = BASIC | {"rewrite.rounds": 1, "rewrite.synthesize.topics": 6, "rewrite.synthesize.prompts": 4,
                  "rewrite.synthesize.inputs": 3, "rewrite.test.candidates": 1, "rewrite.test.proof": 4}  # fmt: skip
 SINGLE = {"judges": [{"name": "embedded-rate", "criteria": ["correctness"]}]}
@@ -113,14 +112,6 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{fmean(known):.3f}" + (f" ± {stdev(known):.3f}" if len(known) > 1 else "")
 
 
-def write_section(lines: Sequence[str]) -> None:
-    page = ROOT / "docs" / "rewrite.md"
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -135,7 +126,7 @@ def main() -> None:
     lines = table(rows)
     print("\n".join(lines))
     if options.write:
-        write_section(lines)
+        write_section(lines, START, END)
     arms = dict.fromkeys(row["arm"] for row in rows)
     gains = {arm: fmean(row["after"] - row["before"] for row in rows if row["arm"] == arm) for arm in arms}
     print(json.dumps({arm: round(gain, 4) for arm, gain in gains.items()}, ensure_ascii=False))
