@@ -150,8 +150,8 @@ def page_of(found: dict[str, Any], report: dict[str, Any], over: dict[str, float
         "",
         f"Room closed: {share(found['room_closed'])}. Of {found['good']} prompts that the best known wording does not "
         f"better {share(found['left_alone'])} are left alone. {found['guard_violations']:.1%} of the first answers "
-        "break a rule; none of these is offered. Left to itself the trained rewriter's first answer is better than what is "
-        "offered with proof: the price of leaving good prompts alone.",
+        "break a rule; none of these is offered. Left to itself the trained rewriter's first answer is better than "
+        "what is offered with proof: the price of leaving good prompts alone.",
     ]
 
 
