@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rewrite_prompts import INPUTS, best_known, domains, held_out, write_held
-from promptmill.cli.rewrite import OTHERS
+from promptmill.cli.rewrite import identity_of
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.measure.statistics import paired_bootstrap
 from promptmill.model.gate import Model
@@ -76,7 +76,7 @@ def take_over(source: Path, out: Path, settings: dict[str, Any]) -> None:
         if path[:1] == ["rewrite"]:
             reduce(lambda inner, key: inner.setdefault(key, {}), path[1:], changed)[last] = value
     config = RewriteConfig.model_validate(changed)
-    begun["identity"]["rewrite"] = config.model_dump(mode="json", exclude=OTHERS)
+    begun["identity"]["rewrite"] = identity_of(config)
     out.mkdir(parents=True)
     (out / "run.json").write_text(json.dumps(begun | {"id": out.name}))
     for folder in (source / "stages").iterdir():
@@ -91,7 +91,7 @@ def figures(report: dict[str, Any], best: dict[str, float]) -> dict[str, Any]:
     most = fmean(max(best[row["prompt"]], row["base_score"]) for row in rows)
     # Good is what the best known wording betters by less than half an answer.
     good = [row for row in rows if row["base_score"] > best[row["prompt"]] - 0.5 / INPUTS]
-    score = report["test"]["rounds"][-1]["score"]
+    score = report["test"]["offered"]["score"]
     return {
         "prompts": len(rows), "before": before, "after": after, "best_known": most,
         "gain": score["gain"], "lo": score["lo"], "hi": score["hi"],

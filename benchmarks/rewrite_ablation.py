@@ -60,7 +60,7 @@ def measured(out: Path, seed: int, prompts: int) -> list[dict[str, Any]]:
 
 
 def row_of(name: str, seed: int, report: dict[str, Any], best: dict[str, float]) -> dict[str, Any]:
-    found, last = figures(report, best), report["test"]["rounds"][-1]
+    found, last = figures(report, best), report["test"]["offered"]
     moved = [one["kl_old"] for one in report["rounds"] if one.get("kl_old") is not None]
     return {
         "arm": name, "seed": seed, "before": found["before"], "raw": found["raw_after"], "after": found["after"],

@@ -375,3 +375,11 @@ def test_a_folder_without_scores_is_told_what_is_wanted(tmp_path):
         read_scores(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         read_scores(tmp_path / "nowhere")
+
+
+def test_an_interval_that_holds_a_coin_does_not_pass_whatever_the_share():
+    judged = {"auc": 0.75, "lo": 0.45, "hi": 0.95}
+    agreed = {"judges": 3, "alpha": {"value": 0.8, "lo": 0.7, "hi": 0.9}, "same_order": 0.9}
+    report = {"judges": [], "agreement": agreed, "bases": 9, "panel": {"planted": judged}}
+    assert ["by chance only" in reason for reason in gate(report)] == [True]
+    assert gate(report | {"panel": {"planted": judged | {"lo": 0.6}}}) == []

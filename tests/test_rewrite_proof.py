@@ -13,7 +13,7 @@ from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.values import Margin
 from promptmill.judge.judge import Judge
 from promptmill.judge.panel import Panel
-from promptmill.model.chat import Request
+from promptmill.model.chat import CallError, Request
 from promptmill.model.gate import Model
 from promptmill.model.scripted import ScriptedBackend
 from tests.judging import RUBRIC, WORDING, Weighted
@@ -24,6 +24,8 @@ PROMPT, CLEAR, SAME = "Say it loudly.", "Say it in capital letters.", "Say it wi
 def answered(request: Request) -> str:
     """The main model shouts where it is told so plainly."""
     told = " ".join(text for _, text in request.messages)
+    if "refus" in told:
+        raise CallError("refused", "no")
     given = request.messages[-1][1]
     return given.upper() if "capital letters" in told else given
 
@@ -104,3 +106,9 @@ def test_only_what_is_better_beyond_doubt_is_offered(margins: list[Margin | None
     config = RewriteConfig.model_validate({"test": {"margin": 0.12}, "pairs": {"z": 1}})
     nobody: Any = None
     assert Proof(nobody, nobody, nobody, WORDING, config).best(margins) == chosen
+
+
+def test_what_could_not_be_tried_is_said_and_is_no_word_on_the_prompt() -> None:
+    found, _ = improved("Say it, for refusal.", prompt="refuse it")
+    assert found.untried
+    assert "refused: no" in found.reason

@@ -105,22 +105,23 @@ async def test_a_second_test_asks_nothing(tester):
 
 async def test_the_report_is_by_round_and_domain_and_has_a_verdict(tester):
     tested = await tested_by(tester)
-    report = test_report([tested, tested], [("words", "odd")], 0)
+    report = test_report([tested, tested], tested, [("words", "odd")], 0)
     assert [one["round"] for one in report["rounds"]] == [1, 1]
     assert {one["domain"] for one in report["domains"]} == {"odd", "words"}
     assert "continual" not in report, "both domains were learned at once"
-    assert verdict(report, []).startswith("no improvement shown: the true score goes from 0.500 to 1.000")
-    assert "continual" in test_report([tested, tested, tested], [("words",), ("odd",)], 0)
+    assert verdict(report, False).startswith("no improvement shown: the true score goes from 0.500 to 1.000")
+    assert "continual" in test_report([tested, tested, tested], tested, [("words",), ("odd",)], 0)
 
 
 def test_the_verdict_says_better_and_worse_only_where_the_interval_does():
-    def test(lo, hi, n=9):
-        told = {"n": n, "before": 0.4, "after": 0.5, "gain": 0.1, "lo": lo, "hi": hi}
-        return {"rounds": [{"score": {"n": 0}, "value": told}]}
+    def test(lo, hi, p=0.01):
+        told = {"n": 9, "before": 0.4, "after": 0.5, "gain": 0.1, "lo": lo, "hi": hi, "p": p}
+        return {"offered": {"score": {"n": 0}, "value": told}}
 
-    assert verdict(test(0.05, 0.2), []).startswith("better: the panel's value rises from 0.400 to 0.500")
-    assert verdict(test(-0.2, -0.1), []).startswith("worse: ")
-    assert verdict(test(-0.1, 0.2), []).startswith("no improvement shown")
-    assert verdict(test(0.05, 0.2), ["the panel is weak: x"]).endswith("did not pass its gate")
-    nothing = {"rounds": [{"score": {"n": 0}, "value": {"n": 0, "gain": None}}]}
-    assert verdict(nothing, []).startswith("nobody knows")
+    assert verdict(test(0.05, 0.2), False).startswith("better: the panel's value rises from 0.400 to 0.500")
+    assert verdict(test(-0.2, -0.1), False).startswith("worse: ")
+    assert verdict(test(-0.1, 0.2), False).startswith("no improvement shown")
+    assert verdict(test(0.05, 0.2, p=0.25), False).startswith("no improvement shown"), "three prompts that differ"
+    assert verdict(test(0.05, 0.2), True).endswith("did not pass its gate")
+    nothing = {"offered": {"score": {"n": 0}, "value": {"n": 0, "gain": None}}}
+    assert verdict(nothing, False).startswith("nobody knows")

@@ -17,6 +17,8 @@ from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
 from promptmill.crafts.rewrite.pipeline import Pipeline, Step
+from promptmill.crafts.rewrite.probe import PLANTED_OF
+from promptmill.crafts.rewrite.proof import MORE
 from promptmill.crafts.rewrite.roles import Roles, roles_of
 from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
@@ -24,6 +26,7 @@ from promptmill.crafts.rewrite.synthesize.splits import Shares
 from promptmill.crafts.rewrite.tune import Tuner, tunable
 from promptmill.errors import InputError
 from promptmill.judge.panel import JudgeConfig, Panel, PanelConfig, open_panel
+from promptmill.judge.planted import KINDS
 from promptmill.model.budget import Spend, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model, run_blocking
@@ -107,6 +110,13 @@ def _trainable(rewriter: ModelConfig) -> None:
                          "a Hugging Face name or embedded")  # fmt: skip
 
 
+def identity_of(config: RewriteConfig) -> dict[str, Any]:
+    """What of the settings decides the tables of the rounds."""
+    told = config.model_dump(mode="json", exclude=OTHERS)
+    told["judge"].pop("gate")  # what a panel must show may be changed without asking it again
+    return told
+
+
 def _models(config: RewriteRunConfig) -> dict[str, Any]:
     """What a rewriter is tried with when it is used."""
     return {
@@ -119,7 +129,7 @@ def _identity(config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt]
     rewriter = open_backend(config.rewriter or config.model)
     return {
         "intents": config.intents, "prompts": digest([repr(one) for one in prompts]), "roles": roles.digest,
-        "rewriter": rewriter.fingerprint, "rewrite": config.rewrite.model_dump(mode="json", exclude=OTHERS),
+        "rewriter": rewriter.fingerprint, "rewrite": identity_of(config.rewrite),
     }  # fmt: skip
 
 
@@ -148,7 +158,10 @@ def _pipeline(
     test = rewrite.test
     other = _panel(test.panel, roles, judges) if test.panel else None
     target = work.another(test.target) if test.target else None
-    warnings = list(rewrite.judge.warnings)
+    warnings = [*rewrite.judge.warnings, *(test.panel.warnings if test.panel else ())]
+    taught = [one.model_copy(update={"name": "", "weight": 1.0}) for one in rewrite.judge.judges]
+    if test.panel and any(one.model_copy(update={"name": "", "weight": 1.0}) in taught for one in test.panel.judges):
+        warnings.append("a judge of the test is one of those that taught, under whatever name")
     if any(one.model == config.model for one in rewrite.judge.judges) and not config.model.embedded:
         warnings.append("the main model judges itself: name other judges with --panel")
     return Pipeline(bench, work.writer, rewrite.judge.gate, config.intents, prompts, other, target,
@@ -209,12 +222,19 @@ def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int
     tried = max(1, one.inputs) * config.answer.samples
     rewrites = learned * (config.rounds + 1) * config.rewrites  # those of the last rewriter are tried as well
     candidates = learned * (1 + one.variations) + rewrites
-    tests = (bases - learned) * (config.rounds + 1 + (2 if config.tune_main else 0))
+    held = bases - learned
+    tests = held * (config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None))
+    proofs = held * config.test.proof
+    pairs = learned * config.rounds * config.pairs.most * config.pairs.compared if config.pairs.orders else 0
+    judges = len(config.judge.judges)
     questions = sum(len(judge.criteria) or 3 if judge.ask == "rate" else 1 for judge in config.judge.judges)
+    answers = (candidates + 3 * tests) * tried + proofs * (1 + config.test.candidates)
+    compared = 2 * judges * (pairs + tests * config.pairs.compared)
     return {
-        "base prompts": bases, "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs),
+        "base prompts": bases,
+        "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs) + MORE * proofs,
         "rewrites": rewrites + tests * config.test.candidates,
-        "answers": (candidates + 3 * tests) * tried, "judgements": (candidates + 3 * tests) * tried * questions,
+        "answers": answers, "judgements": (answers + len(KINDS) * PLANTED_OF) * questions + compared,
     }  # fmt: skip
 
 
@@ -247,11 +267,11 @@ def _show_test(test: dict[str, Any]) -> None:
     shown = table()
     for head in ("round", "value before", "after", "gain", "score before", "after", "left alone", "broken rules"):
         shown.add_column(head, justify="right")
-    for one in test["rounds"]:
+    for name, one in (*((str(one["round"]), one) for one in test["rounds"]), ("offered", test["offered"])):
         value, score = one["value"], one["score"]
         gain = "-" if value["gain"] is None else f"{value['gain']:+.3f} [{value['lo']:+.3f}, {value['hi']:+.3f}]"
         shown.add_row(
-            str(one["round"]), number(value["before"]), number(value["after"]), gain, number(score["before"]),
+            name, number(value["before"]), number(value["after"]), gain, number(score["before"]),
             number(score["after"]), _share(one["left_alone"]), _share(one["violations"]),
         )  # fmt: skip
     out.print(shown)

@@ -14,7 +14,7 @@ from promptmill.crafts.rewrite.finished import FinishedRewrite, finished_rewrite
 from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.improve import Improved, Predictor, improve
 from promptmill.crafts.rewrite.proof import Proof
-from promptmill.errors import InputError
+from promptmill.errors import InputError, ModelError
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.load import ModelConfig, open_backend
 
@@ -24,6 +24,8 @@ def apply_command(prompt: str, rewriter: Path, candidates: int | None, inputs: i
     if not prompt.strip():
         raise InputError("the prompt is empty; there is nothing to improve")
     found = run_blocking(Improver.of(rewriter, candidates, inputs)(prompt))
+    if found.untried:
+        raise ModelError(f"{found.reason}; --proof 0 does without")
     if json_:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return

@@ -56,6 +56,8 @@ def read_scores(path: Path, validators: Sequence[str] = ()) -> Imported:
 
 def _read_folder(path: Path) -> Imported:
     """A stage of scores, or a run with one; what stands beside it (preferences, weights) is taken along."""
+    import pyarrow as pa
+
     if any(path.glob("part-*.parquet")):
         return Imported(_read_stage(path, scores_schema()))
     stages = {folder.name: _columns(folder) for folder in sorted((path / "stages").glob("*"))}
@@ -69,6 +71,10 @@ def _read_folder(path: Path) -> Imported:
             _read_stage(path / "stages" / compared, preferences_schema()) if compared else None,
             judge_weights=weights.get("judges", {}),
         )  # fmt: skip
+    if whole := [
+        name for name in scored if name.startswith(("scores-variations-", "planted-"))
+    ]:  # a rewrite's own gate
+        return Imported(pa.concat_tables([_read_stage(path / "stages" / name, scores_schema()) for name in whole]))
     if scored:
         raise InputError(f"{path}: has several stages with scores; name one: {', '.join(scored)} (in {path}/stages)")
     raise InputError(

@@ -46,6 +46,9 @@ def gate(report: Report, settings: Gate | None = None) -> list[str]:
     elif planted["auc"] < settings.min_planted_auc:
         reasons.append(f"real answers are above planted ones in {planted['auc']:.1%} of pairs only "
                        f"(at least {settings.min_planted_auc:.0%})")  # fmt: skip
+    elif planted["lo"] is not None and planted["lo"] <= COIN:
+        reasons.append(f"they may tell real answers from planted ones by chance only: {planted['auc']:.1%} of pairs, "
+                       f"95 % interval {planted['lo']:.1%} to {planted['hi']:.1%}")  # fmt: skip
     return reasons
 
 

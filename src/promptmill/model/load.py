@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from promptmill.errors import ModelError
 from promptmill.model.backend import Backend
@@ -15,6 +16,8 @@ from promptmill.model.cache import CallStore
 from promptmill.model.embedded import EMBEDDED_MODELS, embedded_backend
 from promptmill.model.gate import Model
 from promptmill.settings import Strict, checked
+
+SECRET = re.compile(r"(^|_)(api_?key|token|secret|password|authorization)$", re.I)
 
 
 class ModelConfig(Strict, allow_inf_nan=False):
@@ -38,6 +41,16 @@ class ModelConfig(Strict, allow_inf_nan=False):
     load_in_4bit: bool = Field(False, description="4-bit weights by bitsandbytes, through transformers")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps")
     batch_size: int = Field(64, ge=1, description="answers generated side by side by a local model")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _holds_no_key(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """What is configured is recorded in run folders."""
+        if name := next((name for name in value if SECRET.search(name)), None):
+            raise ValueError(
+                f"{name} looks like a secret, and runs are recorded; put it into the variable of api_key_env"
+            )
+        return value
 
     @property
     def embedded(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from promptmill.crafts.rewrite.guard.guard import Guard
-from promptmill.crafts.rewrite.proof import Proof
+from promptmill.crafts.rewrite.proof import Proof, Untried
 from promptmill.crafts.rewrite.rewriter import rewritten
 from promptmill.errors import ModelError
 from promptmill.model.chat import Failure
@@ -15,6 +15,7 @@ from promptmill.model.gate import Model
 from promptmill.vary.wording import Wording
 
 KEPT = "the rewriter leaves it as it is"
+UNTRIED = "nothing could be tried"
 RULES = Guard()
 """With the limits that they have by themselves."""
 
@@ -49,6 +50,11 @@ class Improved:
     candidates: tuple[str, ...] = field(default=())
 
     @property
+    def untried(self) -> bool:
+        """Whether it was left alone for want of answers, which says nothing of the prompt."""
+        return self.reason.startswith(UNTRIED)
+
+    @property
     def better(self) -> str:
         """What to use."""
         return self.prompt if self.rewrite is None else self.rewrite
@@ -80,7 +86,10 @@ async def improve(
     if not clean:
         return found(None, "every rewrite breaks a rule")
     if proof is not None:
-        margins = await proof.margins(prompt, others)
+        try:
+            margins = await proof.margins(prompt, others) if others else []
+        except Untried as error:
+            return found(None, f"{UNTRIED} ({error})")
         at = proof.best(margins)
         if at is None:
             return found(None, "no rewrite has shown that it is better" if others else KEPT)

@@ -35,13 +35,15 @@ def _test(report: Report) -> list[Block]:
     if "test" not in report:
         return []
     rows = [_row([one["round"]], one) for one in report["test"]["rounds"]]
+    rows.append(_row(["offered"], report["test"]["offered"]))
     heads = ["round", "value before", "after", "gain, 95 % interval", "score before", "after", "gain, 95 % interval",
              "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]  # fmt: skip
     return [Table(heads, rows, title="On prompts that it has never seen", note=(
-        "Round 0 is the rewriter before it had learned anything. Value: what the judges of the test give the main "
-        "model's answers, 0 to 1; score: what the task's own scorer gives them, where the task is known. All prompts "
-        "count, those left alone among them. Win rate: of the prompts that were rewritten, asked in both orders. "
-        "Broken rules: of the rewriter's first answers; what breaks a rule is never offered."
+        "Round 0 is the rewriter before it had learned anything; of each round the first answer that breaks no rule "
+        "counts. Offered: the last rewriter with what decides whether a prompt is left alone. Value: what the test's "
+        "judges give the main model's answers, 0 to 1; score: what the task's own scorer gives them, where the task is "
+        "known. All prompts count, those left alone among them. Win rate: of the prompts that were rewritten, asked in "
+        "both orders. Broken rules: of the rewriter's first answers; what breaks a rule is never offered."
     ))]  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class Pipeline:
     target: Model | None = None
     allow_weak: bool = False
     warnings: list[str] = field(default_factory=list)
+    weak: bool = False
     tuner: Tuner | None = None
 
     async def run(self, until: Step = "test", number: int = 1) -> dict[str, Any]:
@@ -143,6 +144,7 @@ class Pipeline:
                 "Take other judges, or go on all the same with --allow-weak-panel"
             )
         if reasons:
+            self.weak = True
             self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
         return report
 
@@ -177,35 +179,42 @@ class Pipeline:
         if self.test_panel is None:
             self.warnings.append("the judges of the test are those that taught: give others with test_panel")
         tester = Tester(bench, material, panel, name, bench.main, candidates=bench.config.test.candidates)
-        tested = []
         async with panel:
-            for number in range(len(rounds.done) + 1):
-                tested.append(await self._tested(tester, rounds, number, predictor))
-            found: dict[str, Any] = {"test": test_report(tested, [one.domains for one in rounds.done], bench.seed)}
+            tested = [await self._tested(tester, rounds, number) for number in range(len(rounds.done) + 1)]
+            offered = await self._offered(replace(tester, name="offered"), rounds, predictor) or tested[-1]
+            learned = [one.domains for one in rounds.done]
+            found: dict[str, Any] = {"test": test_report(tested, offered, learned, bench.seed)}
             if self.target is not None:
                 async with self.target:
-                    other = Tester(bench, material, panel, name, self.target, "transfer", tester.candidates)
-                    moved = [await self._tested(other, rounds, len(rounds.done), predictor)]
-                found["transfer"] = {"model": self.target.name, **test_report(moved, [], bench.seed)}
+                    other = replace(tester, main=self.target, name="transfer")
+                    moved = await self._tested(other, rounds, len(rounds.done))
+                found["transfer"] = {"model": self.target.name, **test_report([moved], moved, [], bench.seed)}
             if self.tuner is not None:
                 model = bench.open_model(self.tuner.tuned, "task")
                 async with model:
-                    tuned = Tester(bench, material, panel, name, model, "tuned", tester.candidates, compares=False)
-                    after = [await self._tested(tuned, rounds, one, predictor) for one in (0, len(rounds.done))]
+                    tuned = replace(tester, main=model, name="tuned", compares=False)
+                    after = [await self._tested(tuned, rounds, one) for one in (0, len(rounds.done))]
                 found["tuned"] = two_by_two([tested[0], tested[-1]], after, bench.seed)
-        return found | {"verdict": verdict(found["test"], self.warnings)}
+        return found | {"verdict": verdict(found["test"], self.weak)}
 
-    async def _tested(self, tester: Tester, rounds: Rounds, number: int, predictor: Fitted | None) -> Tested:
-        """The rewriter of a round; the last one as it is offered, with a proof or with its predictor."""
-        bench, last = self.bench, number == len(rounds.done)
+    async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
+        """The rewriter of a round by its first answer that breaks no rule: so rounds can be compared."""
+        return await tester.run(number, self._rewriter(rounds, number), None, "", None)
+
+    async def _offered(self, tester: Tester, rounds: Rounds, predictor: Fitted | None) -> Tested | None:
+        """The last rewriter as it is offered: with a proof, or with its predictor. None where there is neither."""
+        bench, last = self.bench, len(rounds.done)
+        if bench.config.test.proof:
+            async with self.writer:
+                proof = Proof(tester.main, self.writer, bench.panel, bench.wording, bench.config, bench.role)
+                return await tester.run(last, self._rewriter(rounds, last), None, "", proof)
+        if predictor is not None and predictor.kept:
+            return await tester.run(last, self._rewriter(rounds, last), predictor, predictor.digest, None)
+        return None
+
+    def _rewriter(self, rounds: Rounds, number: int) -> Model:
         adapters = rounds.done[number - 1].adapters if number else ()
-        rewriter = bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
-        used = predictor if predictor and predictor.kept and last else None
-        if not (last and bench.config.test.proof):
-            return await tester.run(number, rewriter, used, used.digest if used else "")
-        async with self.writer:
-            proof = Proof(tester.main, self.writer, bench.panel, bench.wording, bench.config, bench.role)
-            return await tester.run(number, rewriter, None, "", proof)
+        return self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
 
 
 def _check_splits(material: Material, until: Step) -> None:

@@ -13,7 +13,7 @@ from promptmill.crafts.rewrite.values import Margin, Values
 from promptmill.judge.judge import Subject
 from promptmill.judge.panel import Panel
 from promptmill.judge.table import Key, score_rows
-from promptmill.model.chat import Completion, Request, Sampling
+from promptmill.model.chat import Completion, Failure, Request, Sampling
 from promptmill.model.gate import Model, together
 from promptmill.prompt import fill
 from promptmill.store.stage import digest
@@ -21,6 +21,10 @@ from promptmill.vary.wording import Wording
 
 MORE = 2
 """So many times the inputs that are needed are asked for, since some come twice."""
+
+
+class Untried(Exception):
+    """Nothing could be tried, for the reason that it says: that is no word on the rewrite."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Proof:
                       config.answer.model_dump(), config.pairs.z, config.test.margin)  # fmt: skip
 
     async def margins(self, prompt: str, candidates: Sequence[str]) -> list[Margin | None]:
-        """By how much each is better than the prompt; None where nothing could be compared."""
+        """By how much each is better than the prompt; None where nothing could be compared. Untried, with the reason,
+        where no answer came at all."""
         inputs = await self._inputs(prompt)
         values = Values(self.panel)
         texts = dict(enumerate([prompt, *candidates], BASE))
@@ -53,8 +58,14 @@ class Proof:
             for at, given in enumerate(inputs)
             for sample in range(self._samples)
         ]
-        for rows in await together(asked):
-            values.add(rows)
+        came = await together(asked)
+        failed = [one for one in came if isinstance(one, Failure)]
+        if not inputs or len(failed) == len(came):
+            why = f"{failed[0].kind}: {failed[0].detail}" if failed else f"{self.writer.name} wrote no input for it"
+            raise Untried(why)
+        for rows in came:
+            if not isinstance(rows, Failure):
+                values.add(rows)
         return [values.margin("", variation) for variation in texts if variation != BASE]
 
     def best(self, margins: Sequence[Margin | None]) -> int | None:
@@ -83,11 +94,11 @@ class Proof:
         texts = [one.text.strip() for one in came if isinstance(one, Completion)]
         return [text for text in dict.fromkeys(texts) if text][:wanted]
 
-    async def _scored(self, prompt: str, key: Key, text: str, given: str) -> list[dict[str, object]]:
+    async def _scored(self, prompt: str, key: Key, text: str, given: str) -> list[dict[str, object]] | Failure:
         answer = self.config.answer
         sampling = Sampling(answer.temperature, answer.top_p, answer.max_tokens)
         came = await self.main.ask(Request(messages(text, given, self.role), sampling, repeat=key.sample_id))
-        if not isinstance(came, Completion):
-            return []
+        if isinstance(came, Failure):
+            return came
         subject = Subject(prompt, given, came.text)
         return score_rows(key, subject, await self.panel.score(subject))

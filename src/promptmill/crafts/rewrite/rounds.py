@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -280,10 +281,13 @@ class Rounds:
         """Of each base prompt that a pair was believed of: its best and its worst quarter of rewrites."""
         for base_id in dict.fromkeys(one.base_id for one in paired if self._split(one) == "train"):
             texts, values = self.known.texts[base_id], self.known.values
-            ranked = sorted((value, one) for one in texts if (value := values.mean(base_id, one)) is not None)
+            mine = [one for one in texts if one != BASE and (base_id, one) not in self.known.broken]
+            ranked = sorted((value, one) for one in mine if (value := values.mean(base_id, one)) is not None)
             quarter = len(ranked) // 4
             if quarter:
                 good, bad = ([texts[one] for _, one in part] for part in (ranked[-quarter:], ranked[:quarter]))
+                if self.bench.config.pairs.shuffle and random.Random(f"shuffled {base_id}").random() < 0.5:
+                    good, bad = bad, good
                 yield self.material.bases[base_id].text, good, bad
 
     def _learner(self, number: int) -> Learner:

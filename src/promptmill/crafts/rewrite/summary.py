@@ -8,19 +8,23 @@ from typing import Any
 
 from promptmill.crafts.rewrite.measures import continual, gain, win_rate
 from promptmill.crafts.rewrite.tested import GOOD, Tested
+from promptmill.measure.compare import ALPHA
 
 Row = Mapping[str, Any]
 
 
-def test_report(tested: Sequence[Tested], learned: Sequence[Sequence[str]], seed: int) -> dict[str, Any]:
-    """tested: of the untrained rewriter, then of each round. learned: the domains of each round. The entry `test` of
-    report.json: figures of every round, of each domain, what later rounds have cost earlier domains, and every row,
-    with what the untrained rewriter's first answer was worth."""
+def test_report(
+    tested: Sequence[Tested], offered: Tested, learned: Sequence[Sequence[str]], seed: int
+) -> dict[str, Any]:
+    """tested: of the untrained rewriter, then of each round, all by their first answers that break no rule. offered:
+    the last one as it is offered. learned: the domains of each round. The entry `test` of report.json: figures of every
+    round and domain, what later rounds have cost earlier domains, and every row of what is offered, with what the
+    untrained rewriter's first answer was worth."""
     rounds = [{"round": one.round, **figures(one.rows(), seed)} for one in tested]
     untrained = {row["base_id"]: row for row in tested[0].rows()}
     last = [
         row | {f"untrained_{name}": untrained[row["base_id"]][f"raw_{name}"] for name in ("value", "score")}
-        for row in tested[-1].rows()
+        for row in offered.rows()
     ]
     domains = sorted({row["domain"] for row in last})
     by_domain = [
@@ -28,7 +32,13 @@ def test_report(tested: Sequence[Tested], learned: Sequence[Sequence[str]], seed
         for one in tested
         for domain in domains
     ]
-    found: dict[str, Any] = {"rounds": rounds, "domains": by_domain, "rows": last, "prompts": len(last)}
+    found: dict[str, Any] = {
+        "offered": figures(last, seed),
+        "rounds": rounds,
+        "domains": by_domain,
+        "rows": last,
+        "prompts": len(last),
+    }
     one_by_one = [names[0] for names in learned if len(names) == 1]
     if len(one_by_one) == len(learned) and len(set(one_by_one)) > 1:
         gains = [_by_domain(one.rows(), domains) for one in tested]
@@ -56,21 +66,22 @@ def figures(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def verdict(test: Mapping[str, Any], warnings: Sequence[str]) -> str:
-    """One sentence: what rewriting has brought on prompts that were never seen."""
-    last = test["rounds"][-1]
+def verdict(test: Mapping[str, Any], weak: bool) -> str:
+    """One sentence: what is offered has brought that on prompts that were never seen. weak: the panel that taught did
+    not pass its gate."""
+    last = test["offered"]
     told = last["score"] if last["score"]["n"] else last["value"]
     what = "the true score" if last["score"]["n"] else "the panel's value"
     if told["gain"] is None:
         return "nobody knows whether the rewrites are better: nothing of the test could be judged"
     change = f"{told['before']:.3f} to {told['after']:.3f} ({told['gain']:+.3f}, 95 % interval {told['lo']:+.3f} to " \
              f"{told['hi']:+.3f}, {told['n']} prompts)"  # fmt: skip
-    weak = " under a panel that did not pass its gate" if any("weak" in one for one in warnings) else ""
-    if told["lo"] > 0:
-        return f"better: {what} rises from {change}{weak}"
-    if told["hi"] < 0:
-        return f"worse: {what} falls from {change}{weak}; do not use this rewriter"
-    return f"no improvement shown: {what} goes from {change}{weak}"
+    under = " under a panel that did not pass its gate" if weak else ""
+    if told["lo"] > 0 and told["p"] < ALPHA:
+        return f"better: {what} rises from {change}{under}"
+    if told["hi"] < 0 and told["p"] < ALPHA:
+        return f"worse: {what} falls from {change}{under}; do not use this rewriter"
+    return f"no improvement shown: {what} goes from {change}{under}"
 
 
 def _own(row: Row) -> float | None:
