@@ -122,3 +122,11 @@ def test_replay_takes_what_there_is():
     assert replayed(now, [], 0.5, 0) == now
     assert replayed(now, [row(100)], 0.5, 0) == [*now, row(100)]
     assert replayed(now, [row(100)], 0.0, 0) == now
+
+
+def test_the_same_text_twice_is_no_pair():
+    """An operator and the rewriter may write the same; their answers are the same, but for what was sampled."""
+    values = values_of(panel_of("a"), {BASE: [{"a": 0.2}], 1: [{"a": 0.9}], 1000: [{"a": 0.8}]})
+    config = PairsConfig(z=0, margin=0)
+    candidates = Candidates(base(), {BASE: "Say it.", 1: "Say it well.", 1000: "Say it well."})
+    assert [(one.better, one.worse) for one in pairs_of(candidates, values, {}, config, 1)] == [(1, BASE)]

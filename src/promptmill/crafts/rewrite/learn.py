@@ -112,7 +112,9 @@ class Learner:
         pairs = []
         for row in rows:
             context, chosen = self.tokens(row.prompt, row.chosen)
-            pairs.append(Pair(context, chosen, self.tokens(row.prompt, row.rejected)[1]))
+            rejected = self.tokens(row.prompt, row.rejected)[1]
+            if rejected != chosen:  # some tokenizers do not see all differences
+                pairs.append(Pair(context, chosen, rejected))
         return Pairs(with_reference(model, pairs, self.config.train), self.backend.device)
 
     def _plain(self, head: Any, sft: float) -> Any:

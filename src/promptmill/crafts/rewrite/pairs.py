@@ -46,7 +46,9 @@ def pairs_of(candidates: Candidates, values: Values, broken: Broken, config: Pai
     found = []
     for worse in reversed(ranked):
         margin = values.margin(base, best, worse)
-        if worse == best or margin is None or not margin.believed(config.z, config.margin):
+        if candidates.texts[worse] == candidates.texts[best]:
+            continue
+        if margin is None or not margin.believed(config.z, config.margin):
             continue
         kind = "restraint" if best == BASE else "best_base" if worse == BASE else "best_worst"
         found.append(Wanted(_row(candidates, round, kind, best, worse), best, worse))
