@@ -33,7 +33,8 @@ class Margin:
     n: int
 
     def believed(self, z: float, least: float) -> bool:
-        return self.mean >= least and self.mean > z * self.se
+        noise = z * self.se if z else 0.0  # the error may be infinite, and then nothing but z=0 believes
+        return self.mean >= least and self.mean > noise
 
 
 @dataclass
