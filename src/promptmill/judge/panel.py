@@ -85,9 +85,11 @@ EMBEDDED_PANEL = PanelConfig(
         JudgeConfig(
             name="small-yes-no", model=ModelConfig(name="embedded-small"), ask="yes_no", criteria=["correctness"]
         ),
-    ]
+    ],
+    gate=Gate(min_planted_auc=0.6),
 )
-"""Three judges of the models in the wheel."""
+"""Three judges of the models in the wheel. In their world many a real answer is wrong itself, to a third of a first
+draft's and more, and so no better than a planted one."""
 
 
 class Scored(NamedTuple):
