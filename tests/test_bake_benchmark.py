@@ -7,7 +7,6 @@ import mmap
 from dataclasses import replace
 
 import pytest
-import torch
 
 from benchmarks import bake, bake_loops
 from benchmarks.bake_loops import Epoch, Sizes
