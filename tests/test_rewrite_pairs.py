@@ -63,18 +63,38 @@ def test_a_prompt_that_breaks_a_rule_is_rejected_however_well_it_does():
     found = pairs(broken=[0], base=0.5, p0=1.0, p1=0.1)
     assert kinds(found) == [("restraint", BASE, 1), ("guard", BASE, 0)]
     assert (found[-1].row.reason, found[-1].row.margin) == ("lost", None)
-    assert kinds(pairs(broken=[0, 1], base=0.5, p0=1.0, p2=0.9)) == [("best_base", 2, BASE), ("guard", 2, 0)]
+    expected = [("best_base", 2, BASE), ("guard", 2, 0), ("guard", 2, 1)]
+    assert kinds(pairs(broken=[0, 1], base=0.5, p0=1.0, p2=0.9)) == expected
 
 
 def test_a_base_prompt_without_a_value_is_no_measure():
     assert pairs(p0=1.0, p1=0.0) == []
 
 
-def test_no_more_than_the_most_and_a_broken_rule_beside_them():
+def test_restraint_is_learned_from_the_best_rewrites_first():
+    assert kinds(pairs(base=0.9, p0=0.2, p1=0.6, p2=0.4)) == [("restraint", BASE, 1), ("restraint", BASE, 2),
+                                                              ("restraint", BASE, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_no_more_than_the_most_are_asked_for_and_kept_and_broken_rules_beside_them(most):
     texts = {BASE: "Say it."} | {at: f"Say it {at}." for at in range(8)}
     values = {f"p{at}": at / 10 for at in range(7)}
-    found = pairs(broken=[7], texts=texts, settings=PairsConfig(most=3), base=0.3, **values)
-    assert kinds(found) == [("best_base", 6, BASE), ("best_worst", 6, 0), ("best_worst", 6, 1), ("guard", 6, 7)]
+    asked = []
+
+    async def compare(of, better, worse):
+        asked.append(worse)
+        return 0.3 if worse == 0 else 0.9  # the judges do not confirm the second
+
+    found = await confirmed(pairs(broken=[7], texts=texts, base=0.3, **values), base(), compare, most)
+    assert asked == [BASE, 0, 1, 2][: 1 if most == 1 else 4]
+    kept = [("best_base", "Say it."), ("best_worst", "Say it 1."), ("best_worst", "Say it 2.")][:most]
+    assert [(one.kind, one.rejected) for one in found] == [*kept, ("guard", "Say it 7.")]
+
+
+async def test_pairs_that_nobody_is_asked_about_are_the_first_ones():
+    found = await confirmed(pairs(base=0.5, p0=0.9, p1=0.1, p2=0.3), base(), None, 2)
+    assert [(one.kind, one.preferred) for one in found] == [("best_base", None), ("best_worst", None)]
 
 
 async def test_only_what_the_judges_confirm_is_kept_and_rules_need_no_judge():
@@ -85,7 +105,7 @@ async def test_only_what_the_judges_confirm_is_kept_and_rules_need_no_judge():
         asked.append((of.base_id, better, worse))
         return {BASE: 0.8, 1: 0.5}[worse]
 
-    kept = await confirmed(wanted, base(), compare)
+    kept = await confirmed(wanted, base(), compare, 4)
     assert asked == [("b", 0, BASE), ("b", 0, 1)]
     assert [(one.kind, one.preferred) for one in kept] == [("best_base", 0.8), ("guard", None)]
 
@@ -95,7 +115,7 @@ async def test_judges_that_cannot_tell_or_say_the_opposite_confirm_nothing(said)
     async def compare(of, better, worse):
         return said
 
-    assert await confirmed(pairs(base=0.5, p0=0.9), base(), compare) == []
+    assert await confirmed(pairs(base=0.5, p0=0.9), base(), compare, 4) == []
 
 
 def test_shuffled_pairs_are_the_same_pairs_half_of_them_turned_round():
@@ -117,8 +137,10 @@ def test_replay_is_a_share_of_all_and_even_over_earlier_domains():
     assert found == replayed([row(200 + at, "new") for at in range(60)], earlier, 0.25, 0)
 
 
-def test_replay_takes_what_there_is():
+def test_replay_takes_what_there_is_and_nothing_twice():
     now = [row(at) for at in range(10)]
+    assert replayed(now, now, 0.5, 0) == now
+    assert replayed(now, [row(100), row(100)], 0.5, 0) == [*now, row(100)]
     assert replayed(now, [], 0.5, 0) == now
     assert replayed(now, [row(100)], 0.5, 0) == [*now, row(100)]
     assert replayed(now, [row(100)], 0.0, 0) == now

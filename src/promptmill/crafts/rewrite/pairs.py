@@ -27,11 +27,12 @@ class Candidates:
 
 
 def pairs_of(candidates: Candidates, values: Values, broken: Broken, config: PairsConfig, round: int) -> list[Wanted]:
-    """What is to be learned of one base prompt, before the judges are asked to compare.
+    """What is to be learned of one base prompt, before the judges are asked to compare; more than `config.most`, since
+    they will not confirm all.
 
-    The best prompt against those that are worse than it, the base prompt among them; where nothing is better than the
-    base prompt, that against its rewrites, which teaches to leave a prompt alone; and the best against a prompt that
-    breaks a rule, however well it does.
+    The best prompt against the base prompt and those that are worse, the worst first; where nothing is better than the
+    base prompt, that against its rewrites, the best of them first, which teaches to leave a prompt alone; and the best
+    against prompts that break a rule, however well these do.
     """
     base = candidates.base.base_id
     scored = {
@@ -43,22 +44,22 @@ def pairs_of(candidates: Candidates, values: Values, broken: Broken, config: Pai
         return []
     ranked = sorted(scored, key=lambda one: (-scored[one], one != BASE, one))
     best = next((one for one in ranked if one != BASE and _believed(values, base, one, BASE, config)), BASE)
-    found = []
-    for worse in reversed(ranked):
+    others = ranked if best == BASE else [BASE, *(one for one in reversed(ranked) if one != BASE)]
+    found, texts = [], {candidates.texts[best]}
+    for worse in others:
         margin = values.margin(base, best, worse)
-        if candidates.texts[worse] == candidates.texts[best]:
+        if candidates.texts[worse] in texts:  # a rewriter says the same more than once
             continue
         if margin is None or not margin.believed(config.z, config.margin):
             continue
         kind = "restraint" if best == BASE else "best_base" if worse == BASE else "best_worst"
-        found.append(Wanted(_row(candidates, round, kind, best, worse), best, worse))
-        found[-1].row = replace(found[-1].row, margin=margin.mean, se=margin.se)
-    found.sort(key=lambda one: one.row.kind != "best_base")  # what the user has is what is to be bettered
-    found = found[: config.most]
-    rules = [one for one in sorted(candidates.texts) if (base, one) in broken]
-    if rules:
-        row = _row(candidates, round, "guard", best, rules[0])
-        found.append(Wanted(replace(row, reason=broken[base, rules[0]]), best, rules[0]))
+        row = replace(_row(candidates, round, kind, best, worse), margin=margin.mean, se=margin.se)
+        texts.add(row.rejected)
+        found.append(Wanted(row, best, worse))
+    rules = {candidates.texts[one]: one for one in sorted(candidates.texts, reverse=True) if (base, one) in broken}
+    for one in sorted(rules.values())[: config.most]:
+        row = _row(candidates, round, "guard", best, one)
+        found.append(Wanted(replace(row, reason=broken[base, one]), best, one))
     return found
 
 
@@ -71,17 +72,19 @@ class Wanted:
     worse: int
 
 
-async def confirmed(wanted: Sequence[Wanted], base: BaseRow, compare: Compare) -> list[PairRow]:
-    """Those which the judges confirm; a broken rule needs no confirmation."""
-    kept = []
+async def confirmed(wanted: Sequence[Wanted], base: BaseRow, compare: Compare | None, most: int) -> list[PairRow]:
+    """Those which the judges confirm, `most` of them; with no compare, the first. A broken rule needs no confirmation
+    and is not counted."""
+    kept, rules = [], [one.row for one in wanted if one.row.kind == "guard"]
     for one in wanted:
         if one.row.kind == "guard":
-            kept.append(one.row)
             continue
-        preferred = await compare(base, one.better, one.worse)
-        if preferred is not None and preferred > 0.5:
+        if len(kept) == most:
+            break
+        preferred = await compare(base, one.better, one.worse) if compare else None
+        if compare is None or (preferred is not None and preferred > 0.5):
             kept.append(replace(one.row, preferred=preferred))
-    return kept
+    return [*kept, *rules]
 
 
 def shuffled(pairs: Sequence[PairRow], seed: int) -> list[PairRow]:
@@ -91,12 +94,17 @@ def shuffled(pairs: Sequence[PairRow], seed: int) -> list[PairRow]:
 
 
 def replayed(now: Sequence[PairRow], earlier: Sequence[PairRow], share: float, seed: int) -> list[PairRow]:
-    """The pairs of a round with some of earlier rounds: `share` of them all, the same number from each domain as far
-    as they go."""
+    """The pairs of a round with some of earlier rounds that it does not have itself: `share` of them all, the same
+    number from each domain as far as they go."""
     rng = random.Random(f"replay {seed}")
     wanted = round(len(now) * share / (1 - share))
+    own = {(one.prompt, one.chosen, one.rejected) for one in now}
     domains: dict[str, list[PairRow]] = {}
     for one in earlier:
+        key = (one.prompt, one.chosen, one.rejected)
+        if key in own:
+            continue
+        own.add(key)
         domains.setdefault(one.domain, []).append(one)
     for several in domains.values():
         rng.shuffle(several)

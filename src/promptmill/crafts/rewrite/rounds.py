@@ -39,7 +39,7 @@ from promptmill.store.run import Run
 from promptmill.store.stage import Stage, digest
 from promptmill.vary.wording import Wording
 
-ALGORITHM = "rewrite-1"  # change it when the same settings give other rows
+ALGORITHM = "rewrite-2"  # change it when the same settings give other rows
 LEARNED = ("train", "dev")
 Watch = Callable[[str, int, int], None]
 
@@ -251,11 +251,11 @@ class Rounds:
 
     async def _pairs(self, number: int, bases: Sequence[BaseRow]) -> list[PairRow]:
         bench, known, config = self.bench, self.known, self.bench.config.pairs
-        compare = Comparer(bench.panel, self.material, known.outputs, config.compared)
+        compare = Comparer(bench.panel, self.material, known.outputs, config.compared) if config.orders else None
 
         async def of(base: BaseRow) -> list[PairRow]:
             wanted = pairs_of(known.candidates(base), known.values, known.broken, config, number)
-            return await confirmed(wanted, base, compare) if config.orders else [one.row for one in wanted]
+            return await confirmed(wanted, base, compare, config.most)
 
         async def make(part: Sequence[BaseRow]) -> list[dict[str, Any]]:
             return [row_of(one) for rows in await together([of(base) for base in part]) for one in rows]
