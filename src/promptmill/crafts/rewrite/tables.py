@@ -6,12 +6,9 @@ tried on; 0 where the prompt is complete in itself), sample_id (repeats of one a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from promptmill.store.records import record_of, row_of, schema_of  # noqa: F401
 
 BASE = -1
 """The variation_id of a base prompt itself."""
@@ -122,30 +119,3 @@ class PreferredRow:
 
 
 Record = ImprovedRow | PreferredRow | BaseRow | VariationRow | InputRow | OutputRow | PairRow
-_TYPES = {"str": "string", "int": "int32", "float": "float64", "list[str]": "list"}
-
-
-def schema_of(kind: type[Record]) -> pa.Schema:
-    """The columns of a table of `kind`."""
-    import pyarrow as pa
-
-    makers: dict[str, pa.DataType] = {
-        "string": pa.string(),
-        "int32": pa.int32(),
-        "float64": pa.float64(),
-        "list": pa.list_(pa.string()),
-    }
-    columns = []
-    for field in fields(kind):
-        plain, _, none = str(field.type).partition(" | ")
-        columns.append(pa.field(field.name, makers[_TYPES[plain]], nullable=bool(none)))
-    return pa.schema(columns)
-
-
-def row_of(record: Record) -> dict[str, Any]:
-    return asdict(record)
-
-
-def record_of(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    """The record of a table's row; columns that it does not have are left out."""
-    return kind(**{field.name: row[field.name] for field in fields(kind)})
