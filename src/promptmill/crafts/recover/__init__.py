@@ -1,0 +1,1 @@
+"""recover: from texts that a model wrote to the prompt behind them, ranked, with a confidence."""
