@@ -25,7 +25,7 @@ from zlib import crc32
 
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.rounds import Bench, Known, Rounds
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow, row_of, schema_of
+from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.values import Values
 from promptmill.judge.judge import Judge
@@ -37,6 +37,7 @@ from promptmill.model.chat import Request
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig
 from promptmill.model.scripted import ScriptedBackend
+from promptmill.store.records import row_of, schema_of
 from promptmill.store.run import Run
 from promptmill.store.stage import Stage
 from promptmill.vary.wording import load_wording

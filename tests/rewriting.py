@@ -16,11 +16,11 @@ from unittest.mock import patch
 import pytest
 
 from promptmill.cli.main import main
-from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.tables import BaseRow
 from promptmill.crafts.rewrite.values import Values
 from promptmill.judge.judge import Judge
 from promptmill.judge.panel import Panel
+from promptmill.model import shards
 from promptmill.model.gate import Model
 from tests.judging import RUBRIC, WORDING, Weighted
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from promptmill.crafts.rewrite.synthesize.dedup import clusters, copies, exactly
-from promptmill.crafts.rewrite.synthesize.sketches import Sketches, band_width, dice, packed
 from promptmill.vary.alike import likeness_of
+from promptmill.vary.dedup import clusters, copies, exactly
+from promptmill.vary.sketches import Sketches, band_width, dice, packed
 
 WORDS = "write a short guide on how the old moon sings to bread makers in seven simple steps without any hurry".split()
 

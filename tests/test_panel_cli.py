@@ -12,7 +12,7 @@ import yaml
 
 from promptmill.judge.table import scores_schema
 from tests.judging import scores_table
-from tests.test_judge_report import like, original, world
+from tests.panels import like, original, world
 
 ANSWERS = [
     {"instruction": "Write the text in uppercase.", "input": "the dog ran", "output": "THE DOG RAN"},

@@ -22,11 +22,13 @@ import pytest
 from promptmill.store.manifest import manifest
 from tests.rewriting import INTENTS, WEAK, begin, finished_run, settings
 
-COMMAND = ["rewrite", "run", *INTENTS, *settings(), *WEAK]
+TUNED = {"tune_main": True, "tune__lora__rank": 2, "tune__train__epochs": 5, "tune__train__batch_items": 4,
+         "tune__train__checkpoint_seconds": 0}  # fmt: skip
+COMMAND = ["rewrite", "run", *INTENTS, *settings(**TUNED), *WEAK]
 BEGUN = {
     "synthesize": "stages/topics-*", "answer": "stages/outputs-variations-*", "judge": "stages/scores-variations-*",
     "pairs": "stages/scores-round-1-*/part-00002.parquet", "train": "round-1/checkpoints/*",
-    "test": "stages/outputs-test-0-*",
+    "tune": "tuned/checkpoints/*", "test": "stages/outputs-test-0-*",
 }  # fmt: skip
 """What is there once a stage is at work, or about to be."""
 LONGEST = 0.6
@@ -68,7 +70,11 @@ def _calls(folder: Path) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tmp_path_factory)
+    """The quick run, and beyond its end the tuning of the main model, never broken off."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    shutil.copytree(finished_run(tmp_path_factory), folder)
+    assert _ended(folder) == 0
+    return folder
 
 
 def test_a_run_that_is_killed_in_every_stage_makes_the_same(unbroken: Path, tmp_path: Path, kills: int):
@@ -76,12 +82,19 @@ def test_a_run_that_is_killed_in_every_stage_makes_the_same(unbroken: Path, tmp_
     for stage in BEGUN:
         for _ in range(max(1, kills // 3)):
             met += _killed(broken, stage, rng.uniform(0, LONGEST))
-    assert met >= 4, "kills must meet the run alive"
+    assert met >= 5, "kills must meet the run alive"
     assert _ended(broken) == 0
     made = json.loads(_text(broken, "manifest.json"))
     assert made == json.loads(_text(unbroken, "manifest.json")) == manifest(unbroken)
-    assert len(made["adapters"]) == 1
-    for name in ("report.json", "report.html", "metrics.jsonl", "panel.json"):
+    assert list(made["adapters"]) == [f"{one}/adapter/adapter_model.safetensors" for one in ("round-1", "tuned")]
+    for name in (
+        "report.json",
+        "report.html",
+        "metrics.jsonl",
+        "panel.json",
+        "round-1/outcome.json",
+        "tuned/outcome.json",
+    ):
         assert _text(broken, name) == _text(unbroken, name), name
     assert _calls(broken) == _calls(unbroken), "a call counts once, however often its shard was begun"
     assert not list(broken.rglob("*.part"))

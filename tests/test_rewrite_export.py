@@ -10,9 +10,10 @@ import pytest
 
 from promptmill.crafts.rewrite.original.prose import FILES, GROUP, export_prose, schema_of_file, write_table
 from promptmill.crafts.rewrite.original.run_tables import tables_of
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow, row_of, schema_of
+from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema
+from promptmill.store.records import row_of, schema_of
 from promptmill.store.run import Run
 
 BASES = [BaseRow("b0", "d", "t", "i", "Say it.", "c", "train"), BaseRow("b1", "d", None, "i", "Do it.", "c", "test")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.rewriter import request_of
 from promptmill.crafts.rewrite.tables import PairRow
 from promptmill.errors import InputError
-from promptmill.model.local import LocalBackend
+from promptmill.model.local import LocalBackend, load
 from promptmill.store.manifest import sha256_of
 from promptmill.vary.wording import load_wording
 from tests.tiny import WORDS
@@ -73,6 +75,58 @@ def test_what_is_finished_is_not_trained_again_and_another_lesson_is_refused_its
     assert (weights(again), again.steps, again.rows) == (before, done.steps, done.rows)
     with pytest.raises(InputError):
         learner().learn(Lesson(PAIRS[:3]))
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """From now on no model can be loaded."""
+
+    def refused(*_):
+        raise AssertionError("a model was loaded")
+
+    return lambda: monkeypatch.setattr(load, "load_model", refused)
+
+
+def test_a_later_session_reads_the_outcome_without_a_model_and_tells_the_same_metrics(learner, no_weights):
+    lesson, told = Lesson(PAIRS, PAIRS[:2], kept=[("a b", "b a")]), []
+    first, done = learner(), []
+    taught = replace(first, on_row=done.append).learn(lesson)
+    assert taught.kl_old is not None
+    no_weights()
+    assert replace(learner(), on_row=told.append).learn(lesson) == taught
+    assert tuple(told) == tuple(done) == taught.outcome.rows
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"beta": 0.2}, {"sft": 0.5}, {"train": TRAIN | {"rate": 0.02}}],
+                         ids=["seed", "loss", "share", "rate"])  # fmt: skip
+def test_a_training_that_was_another_is_never_taken_for_this_one(learner, change):
+    learner().learn(Lesson(PAIRS))
+    with pytest.raises(InputError, match="begun with"):
+        learner(**change).learn(Lesson(PAIRS))
+
+
+def test_other_words_to_the_rewriter_are_another_training(learner):
+    learner().learn(Lesson(PAIRS))
+    worded = load_wording().model_copy(update={"refine": "Make it better: {prompt}"})
+    with pytest.raises(InputError, match="begun with"):
+        replace(learner(), wording=worded).learn(Lesson(PAIRS))
+
+
+def test_a_finished_training_may_be_given_more_epochs(learner):
+    done = learner().learn(Lesson(PAIRS)).outcome
+    more = learner(train=TRAIN | {"epochs": 6}).learn(Lesson(PAIRS)).outcome
+    assert more.steps == done.steps * 6 // 4
+    assert more.rows[: len(done.rows)] == done.rows
+
+
+@pytest.mark.parametrize("name", ["adapter", "outcome.json"])
+def test_what_is_lost_of_a_finished_training_is_made_again_from_its_last_checkpoint(learner, name):
+    done = learner().learn(Lesson(PAIRS, PAIRS[:2]))
+    before, path = weights(done.outcome), done.outcome.folder.parent / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    again = learner().learn(Lesson(PAIRS, PAIRS[:2]))
+    assert (again, weights(again.outcome)) == (done, before)
+    assert path.exists()
 
 
 def test_a_prompt_that_is_best_answered_in_one_way_is_one_sample(learner):

@@ -17,6 +17,18 @@ def test_a_gain_is_the_mean_of_paired_differences_with_its_interval():
     assert found["hi"] == pytest.approx(0.3)
 
 
+def test_prompts_of_one_cluster_are_one_witness():
+    before, after = [0.2] * 12, [0.5, 0.6, 0.7, 0.4] * 3
+    alone, together = gain(before, after), gain(before, after, clusters=[f"c{at % 2}" for at in range(12)])
+    assert (alone["n"], alone["clusters"], together["n"], together["clusters"]) == (12, 12, 12, 2)
+    assert together["gain"] == pytest.approx(alone["gain"])
+    assert alone["p"] < 0.05
+    assert together["p"] >= 0.5, "two clusters prove nothing"
+    wins = win_rate([0.9, 0.1] * 6, [(5, 5)] * 12, clusters=["a", "b"] * 6)
+    assert (wins["lo"], wins["hi"]) == (0.0, 1.0), "both of one cluster may have been drawn"
+    assert win_rate([0.9, 0.1] * 6, [(5, 5)] * 12)["lo"] > 0
+
+
 def test_nothing_measured_is_no_gain_of_zero():
     assert set(gain([], []).values()) == {0, None}
     assert set(win_rate([], []).values()) == {0, None}

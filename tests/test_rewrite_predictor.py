@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from promptmill.crafts.rewrite.predictor import predictor
-from promptmill.crafts.rewrite.predictor.heldout import FEWEST, HeldOut, choose_margin, held_out
-from promptmill.crafts.rewrite.predictor.predictor import (
-    Encoder,
-    Fitted,
-    GainRow,
-    PredictorConfig,
-    encoder_of,
-    features,
-    fit,
-    load,
-)
+from promptmill.crafts.rewrite.predictor.heldout import FEWEST, held_out
+from promptmill.crafts.rewrite.predictor.predictor import Encoder, Fitted, GainRow, PredictorConfig, fit, load
 from promptmill.crafts.rewrite.predictor.ridge import Data, fit_ridge, group_folds, lengths_of
 from promptmill.errors import InputError
-from promptmill.model.embedded import embedded_backend
-from promptmill.model.local import LocalBackend
-from tests.conftest import SHIPPED
-from tests.tiny import reference
 
 SIZE = 6
 Gain = Callable[[NDArray[np.float64], NDArray[np.float64], str, str, np.random.Generator], float]
@@ -215,51 +201,6 @@ def test_what_cannot_be_learned_from_is_one_clear_line():
         fit([GainRow("b7", "a", "b", float("nan"))], ENCODER)
 
 
-def held(gains: Sequence[float], folds: Sequence[int]) -> HeldOut:
-    array = np.array(gains)
-    return HeldOut(array, array, array, 1.0, np.array(folds))
-
-
-def gains_of(gains: Sequence[float], groups: Sequence[int]) -> Data:
-    empty = np.zeros((len(gains), 1))
-    return Data(empty, empty, empty, np.array(gains), np.array(groups))
-
-
-def test_at_the_margin_few_hopeless_prompts_are_changed():
-    """100 base prompts, every other hopeless; what is expected of them overlaps with what is expected of the others."""
-    draw = np.random.default_rng(0)
-    good = np.arange(100) % 2 == 0
-    real, expected = np.where(good, 0.3, -0.3), np.where(good, 0.2, -0.1) + 0.15 * draw.standard_normal(100)
-    folds = np.arange(100) // 20
-    data, told = gains_of(real, range(100)), held(expected, folds)
-    margin = choose_margin(data, told, 0.1, 0.0)
-    assert margin.hopeless == 50
-    assert (expected[~good] >= margin.margin).sum() == 5
-    assert margin.changed is not None
-    assert margin.changed <= 0.2
-    assert margin.of_best is not None
-    assert 0.5 < margin.of_best < 1
-    strict = choose_margin(data, told, 0.0, 0.0)
-    assert strict.margin > expected[~good].max() >= margin.margin
-    assert strict.mean_gain is not None
-    assert margin.mean_gain is not None
-    assert strict.mean_gain < margin.mean_gain
-    assert choose_margin(data, told, 0.9, 0.0).margin == 0  # never below: no loss is taken knowingly
-
-
-def test_the_margin_is_of_the_best_candidate_of_each_prompt():
-    data = gains_of([0.1, -0.2, -0.3, -0.1], [0, 0, 1, 1])
-    margin = choose_margin(data, held([0.5, 0.6, 0.2, 0.1], [0, 0, 1, 1]), 0.0, 0.0)
-    assert margin.hopeless == 1
-    assert 0.2 < margin.margin < 0.2 + 1e-9
-    assert margin.kept_share is None  # the best expected candidates make things worse: no gain to keep a share of
-
-
-def test_without_hopeless_prompts_whatever_is_expected_to_gain_is_taken():
-    margin = choose_margin(gains_of([0.1, 0.2], [0, 1]), held([0.1, 0.3], [0, 1]), 0.1, 0.0)
-    assert (margin.margin, margin.changed, margin.of_best) == (0.0, None, pytest.approx(1.0))
-
-
 def test_saved_and_loaded_it_is_the_same(found: Fitted, tmp_path: Path):
     found.save(tmp_path / "predictor")
     again = load(tmp_path / "predictor", ENCODER)
@@ -321,38 +262,3 @@ def test_another_model_than_it_was_fitted_with_is_one_clear_line(found: Fitted, 
 def test_lengths_are_logs_of_length_and_ratio():
     (row,) = lengths_of(["abc"], ["abcdefg"])
     np.testing.assert_allclose(row, [np.log(8), np.log(2)])
-
-
-TEXTS = [
-    "Reverse the words.",
-    "Write the words of the text from last to first. Nothing else.",
-    "x",
-    "Reverse the words.",
-]
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_features_of_an_embedded_model_do_not_depend_on_the_batch(name: str):
-    loaded = embedded_backend(name).loaded()
-    together = features(loaded, TEXTS)
-    size = loaded.model.config.hidden_size
-    assert (together.shape, together.dtype) == ((4, size), np.float32)
-    for batch in (1, 2):
-        np.testing.assert_allclose(features(loaded, TEXTS, batch), together, atol=1e-4)
-    np.testing.assert_array_equal(together[0], together[3])
-    assert not np.allclose(together[0], together[1], atol=1e-2)
-    assert features(loaded, []).shape[0] == 0
-    assert encoder_of(loaded).fingerprint == loaded.fingerprint
-
-
-def test_features_are_the_mean_of_the_last_hidden_states(tiny_folder: Path, tiny_backend: LocalBackend):
-    loaded = tiny_backend.loaded()
-    model = reference(tiny_folder)
-    for text, found in zip(TEXTS, features(loaded, TEXTS), strict=True):
-        ids = torch.tensor([loaded.chat.encode(text, special=True)])
-        states = model(ids, output_hidden_states=True).hidden_states[-1]
-        np.testing.assert_allclose(found, states[0].mean(dim=0).detach().numpy(), atol=1e-4)
-    with pytest.raises(InputError, match="no tokens"):
-        features(loaded, ["a", ""])
-    long = features(loaded, ["the " * 1000])  # more than the context holds
-    assert np.isfinite(long).all()

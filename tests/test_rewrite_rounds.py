@@ -10,8 +10,7 @@ import pytest
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
 from promptmill.crafts.rewrite.judging import Comparer, Texts
 from promptmill.crafts.rewrite.rounds import Bench, Known, Rounds
-from promptmill.crafts.rewrite.shards import fill
-from promptmill.crafts.rewrite.tables import BASE, InputRow, OutputRow, VariationRow, row_of, schema_of
+from promptmill.crafts.rewrite.tables import BASE, InputRow, OutputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, messages, themselves
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import BudgetSpent, InputError
@@ -23,6 +22,8 @@ from promptmill.model.load import ModelConfig
 from promptmill.model.local import LocalBackend
 from promptmill.model.lockstep import Lockstep
 from promptmill.model.scripted import ScriptedBackend
+from promptmill.model.shards import fill
+from promptmill.store.records import row_of, schema_of
 from promptmill.store.run import Run
 from tests.judging import WORDING
 from tests.rewriting import base, panel_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptmill.crafts.rewrite.synthesize.splits import Shares, splits_of
+from promptmill.vary.splits import Shares, splits_of
 
 domains = st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True).map(tuple)
 

@@ -96,6 +96,16 @@ async def test_the_figures_are_of_all_prompts_those_left_alone_among_them(tester
     assert found["wins"]["n"] <= 1
 
 
+async def test_intervals_are_over_clusters(tester):
+    rows = (await tested_by(tester)).rows()
+    assert {row["cluster"] for row in rows} == {"poor", "good", "odd"}
+    value = figures(rows)["value"]
+    assert (value["n"], value["clusters"]) == (3, 3)
+    one = figures([row | {"cluster": "one"} for row in rows])["value"]
+    assert (one["clusters"], one["gain"]) == (1, value["gain"])
+    assert one["hi"] - one["lo"] > value["hi"] - value["lo"], "a single cluster says little of others"
+
+
 async def test_a_second_test_asks_nothing(tester):
     before = (await tested_by(tester)).rows()
     paid = tester.main.ledger.paid.calls
@@ -115,13 +125,15 @@ async def test_the_report_is_by_round_and_domain_and_has_a_verdict(tester):
 
 def test_the_verdict_says_better_and_worse_only_where_the_interval_does():
     def test(lo, hi, p=0.01):
-        told = {"n": 9, "before": 0.4, "after": 0.5, "gain": 0.1, "lo": lo, "hi": hi, "p": p}
+        told = {"n": 9, "clusters": 7, "before": 0.4, "after": 0.5, "gain": 0.1, "lo": lo, "hi": hi, "p": p}
         return {"offered": {"score": {"n": 0}, "value": told}}
 
     assert verdict(test(0.05, 0.2), False).startswith("better: the panel's value rises from 0.400 to 0.500")
     assert verdict(test(-0.2, -0.1), False).startswith("worse: ")
     assert verdict(test(-0.1, 0.2), False).startswith("no improvement shown")
     assert verdict(test(0.05, 0.2, p=0.25), False).startswith("no improvement shown"), "three prompts that differ"
+    assert "9 prompts in 7 clusters" in verdict(test(0.05, 0.2), False)
     assert verdict(test(0.05, 0.2), True).endswith("did not pass its gate")
+    assert verdict(test(0.05, 0.2), False, True).endswith(", by the word of test judges that did not pass theirs")
     nothing = {"offered": {"score": {"n": 0}, "value": {"n": 0, "gain": None}}}
     assert verdict(nothing, False).startswith("nobody knows")

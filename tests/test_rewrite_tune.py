@@ -13,12 +13,14 @@ from promptmill.crafts.rewrite.config import LearnConfig, PairsConfig, TuneConfi
 from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.page import rewrite_page
-from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, PairRow, row_of, schema_of
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, PairRow
 from promptmill.crafts.rewrite.trials import Material
-from promptmill.crafts.rewrite.tune import Tuner, best_answers, tunable, two_by_two
+from promptmill.crafts.rewrite.tune import FOLDER, LESSON, Tuner, best_answers, tunable, two_by_two
 from promptmill.errors import InputError
 from promptmill.model import embedder
 from promptmill.model.load import ModelConfig, open_backend
+from promptmill.model.local import load
+from promptmill.store.records import row_of, schema_of
 from promptmill.store.stage import Stage
 from promptmill.vary.wording import load_wording
 from tests.rewriting import INTENTS, WEAK, settings
@@ -118,12 +120,39 @@ def test_the_main_model_learns_the_answers_to_train_prompts_and_is_held_out_thos
     assert (one.adapter / "adapter_model.safetensors").read_bytes() == made
 
 
+def test_a_later_session_reads_what_has_come_of_it_without_loading_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages, values = answered(tmp_path / "outputs")
+    first: list[Any] = []
+    told = tuner(tmp_path, on_row=first.append).tune(material(), stages, values)
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(load, "load_model", refused)
+    again: list[Any] = []
+    assert tuner(tmp_path, on_row=again.append).tune(material(), stages, values) == told
+    assert again == first == told["rows"]
+    with pytest.raises(AssertionError, match="was loaded"):
+        tuner(tmp_path, seed=1).tune(material(), stages, values)
+
+
 def test_a_run_that_goes_on_with_other_answers_tunes_anew_instead_of_refusing(tmp_path: Path) -> None:
     one = tuner(tmp_path)
     one.tune(material(), *answered(tmp_path / "outputs"))
     made = (one.adapter / "adapter_model.safetensors").read_bytes()
     one.tune(material(), *answered(tmp_path / "others", "the boat"))
     assert (one.adapter / "adapter_model.safetensors").read_bytes() != made
+
+
+def test_what_a_kill_while_room_was_made_has_left_of_another_lesson_is_cleared_away(tmp_path: Path) -> None:
+    one = tuner(tmp_path)
+    one.tune(material(), *answered(tmp_path / "outputs"))
+    (tmp_path / FOLDER / LESSON).unlink()  # files go one by one, this one perhaps before the checkpoints
+    told = one.tune(material(), *answered(tmp_path / "others", "the boat"))
+    fresh = tuner(tmp_path / "fresh").tune(material(), *answered(tmp_path / "others", "the boat"))
+    assert told == fresh
 
 
 def test_what_is_learned_is_the_prompt_as_the_main_model_gets_it_in_the_role_s_words(tmp_path: Path) -> None:
@@ -192,7 +221,7 @@ class Told:
 
     def rows(self) -> list[dict[str, Any]]:
         return [
-            {"base_id": base, "base_value": self.plain[base][0], "base_score": self.plain[base][1],
+            {"base_id": base, "cluster": base, "base_value": self.plain[base][0], "base_score": self.plain[base][1],
              "rewrite_value": self.better[base][0], "rewrite_score": self.better[base][1]}
             for base in self.plain
         ]  # fmt: skip

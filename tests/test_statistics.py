@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -166,3 +167,74 @@ def test_false_alarms_are_as_rare_as_promised():
 def test_unequal_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         paired_bootstrap([0.1], [0.1, 0.2], mean)
+
+
+# Whole groups drawn
+
+VALUE = st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])
+EXACT = st.sampled_from([0.0, 0.125, 0.25, 0.75, 1.0])
+"""Of which no sum is rounded: whether a draw's gain is 0 decides p."""
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=20), st.integers(0, 3))
+def test_groups_of_one_item_each_are_drawn_as_items_are(pairs, seed):
+    a, b = ([pair[at] for pair in pairs] for at in (0, 1))
+    own = [f"group {at}" for at in range(len(pairs))]
+    assert paired_bootstrap(a, b, mean, seed, draws=200, groups=own) == paired_bootstrap(a, b, mean, seed, draws=200)
+    assert bootstrap_interval(a, mean, seed, draws=200, groups=own) == bootstrap_interval(a, mean, seed, draws=200)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(EXACT, EXACT), min_size=2, max_size=12), st.integers(2, 5))
+def test_an_item_that_is_counted_many_times_in_one_group_is_one_item(pairs, times):
+    a, b = ([pair[at] for pair in pairs] for at in (0, 1))
+    names = [at for at in range(len(pairs)) for _ in range(times)]
+    many = [[one for one in values for _ in range(times)] for values in (a, b)]
+    once = paired_bootstrap(a, b, mean, draws=200)
+    assert paired_bootstrap(*many, mean, draws=200, groups=names) == pytest.approx(once, abs=1e-9)
+    assert bootstrap_interval(many[1], mean, draws=200, groups=names) == pytest.approx(
+        bootstrap_interval(b, mean, draws=200), abs=1e-9
+    )
+
+
+def test_groups_of_unequal_sizes_have_the_interval_of_all_draws_there_can_be():
+    """Four groups can be drawn in 4^4 ways, each as likely as the others; all of them are gone through here."""
+    gains, groups = [0.1, 0.3, 0.8, -0.2, 0.0, 0.4, 0.5], list("aabcccd")
+    by_group = [[gain for gain, name in zip(gains, groups, strict=True) if name == wanted] for wanted in "abcd"]
+    every = []
+    for drawn in itertools.product(by_group, repeat=4):
+        items = [gain for group in drawn for gain in group]
+        every.append(sum(items) / len(items))
+    found = paired_bootstrap([0.0] * 7, gains, mean, draws=40_000, groups=groups)
+    assert found.gain == pytest.approx(np.mean(gains))
+    assert (found.lo, found.hi) == pytest.approx(tuple(np.quantile(every, [0.025, 0.975])), abs=0.02)
+    share = sum(one <= 0 for one in every) / len(every)
+    assert found.p == pytest.approx(max(2 ** (1 - 4), 2 * share), abs=0.01)
+
+
+def test_many_groups_have_the_normal_interval_of_a_ratio():
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(1, 6, 800)
+    groups = np.repeat(np.arange(800), sizes)
+    values = 0.5 + rng.normal(0, 0.1, 800)[groups] + rng.normal(0, 0.05, len(groups))
+    lo, hi = bootstrap_interval(values, mean, groups=groups.tolist())
+    off = np.bincount(groups, values - values.mean())
+    half = 1.96 * math.sqrt((off**2).sum()) / len(groups)
+    assert (lo, hi) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 6)
+    alone = bootstrap_interval(values, mean)
+    assert hi - lo > 1.3 * (alone.hi - alone.lo), "items of a group say the same, so they are fewer than they seem"
+
+
+def test_one_group_proves_nothing_however_many_items_it_has():
+    found = paired_bootstrap([0.1] * 30, np.linspace(0.2, 0.9, 30), mean, groups=["one"] * 30)
+    assert found.p == 1.0
+    assert found.lo < 0 < found.gain < found.hi
+    assert bootstrap_interval([0.2, 0.9] * 20, mean, groups=["one"] * 40) == pytest.approx(
+        bootstrap_interval([0.55], mean)
+    )
+
+
+def test_groups_must_be_as_many_as_items():
+    with pytest.raises(ValueError, match="2 items need as many groups, not 1"):
+        paired_bootstrap([0.1, 0.2], [0.3, 0.4], mean, groups=["a"])

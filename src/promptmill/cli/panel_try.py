@@ -21,7 +21,7 @@ from promptmill.errors import BudgetSpent, InputError
 from promptmill.judge.imported import read_scores
 from promptmill.judge.judge import Subject
 from promptmill.judge.page import panel_page
-from promptmill.judge.panel import EMBEDDED_PANEL, Panel, PanelConfig, open_panel
+from promptmill.judge.panel import Panel, PanelConfig, PresetPanelConfig, open_panel
 from promptmill.judge.planted import plant
 from promptmill.judge.report import panel_report
 from promptmill.judge.table import Key, preference_rows, preferences_schema, score_rows, scores_schema
@@ -41,7 +41,7 @@ SHARD = 200
 class TryConfig(AskConfig):
     """Settings of `promptmill panel try`."""
 
-    validators: PanelConfig = EMBEDDED_PANEL
+    validators: PresetPanelConfig = PresetPanelConfig()
     compare: int = Field(50, ge=0)
     plant: bool = True
 

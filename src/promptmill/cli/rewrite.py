@@ -9,6 +9,7 @@ from typing import Any
 
 from promptmill.cli.config import RewriteRunConfig, resolve
 from promptmill.cli.options import Given
+from promptmill.cli.rewrite_forecast import forecast
 from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import Session, session
 from promptmill.crafts.rewrite.config import RewriteConfig
@@ -17,16 +18,13 @@ from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
 from promptmill.crafts.rewrite.pipeline import Pipeline, Step
-from promptmill.crafts.rewrite.probe import PLANTED_OF
-from promptmill.crafts.rewrite.proof import MORE
+from promptmill.crafts.rewrite.probe import Jury
 from promptmill.crafts.rewrite.roles import Roles, roles_of
 from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
-from promptmill.crafts.rewrite.synthesize.splits import Shares
 from promptmill.crafts.rewrite.tune import Tuner, tunable
 from promptmill.errors import InputError
-from promptmill.judge.panel import JudgeConfig, Panel, PanelConfig, open_panel
-from promptmill.judge.planted import KINDS
+from promptmill.judge.panel import JudgeConfig, Panel, PanelConfig, PresetPanelConfig, open_panel
 from promptmill.model.budget import Spend, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model, run_blocking
@@ -36,6 +34,7 @@ from promptmill.report.html import render
 from promptmill.settings import read_mapping
 from promptmill.store.files import write_json
 from promptmill.store.stage import digest
+from promptmill.vary.splits import Shares
 from promptmill.vary.wording import load_wording
 
 FILES = {"judges": "--panel", "test_judges": "--test-panel"}
@@ -84,9 +83,10 @@ def _config(given: Given) -> RewriteRunConfig:
     if given["setup"] and given["config"]:
         raise InputError("--setup and --config both hold the settings; give one of them")
     config = resolve(RewriteRunConfig, {"rewrite": _setup(given)} | given | dict.fromkeys(FILES), **read)
-    if "judge" not in config.rewrite.model_fields_set and not config.model.embedded:
-        rewrite = config.rewrite.model_copy(update={"judge": own_panel(config.model)})
-        return config.model_copy(update={"rewrite": rewrite})
+    judge = config.rewrite.judge
+    if "judges" not in judge.model_fields_set and not config.model.embedded:
+        own = own_panel(config.model).model_copy(update={"gate": judge.said_gate, "seed": judge.seed})
+        return config.model_copy(update={"rewrite": config.rewrite.model_copy(update={"judge": own})})
     return config
 
 
@@ -94,9 +94,9 @@ def _setup(given: Given) -> dict[str, Any] | None:
     return configs_of(given["setup"]) if given["setup"] else None
 
 
-def own_panel(model: ModelConfig) -> PanelConfig:
+def own_panel(model: ModelConfig) -> PresetPanelConfig:
     """The main model as its own judge, in three ways: better than nothing, and no panel of independent minds."""
-    return PanelConfig(judges=[
+    return PresetPanelConfig(judges=[
         JudgeConfig(name="self-yes-no", model=model, ask="yes_no"),
         JudgeConfig(name="self-correctness", model=model, criteria=["correctness"]),
         JudgeConfig(name="self-completeness", model=model, criteria=["completeness"]),
@@ -156,7 +156,7 @@ def _pipeline(
     bench = Bench(work.run, work.model, panel, name, roles.wording, roles.main_model, rewrite, rewriter, work.another,
                   config.seed)  # fmt: skip
     test = rewrite.test
-    other = _panel(test.panel, roles, judges) if test.panel else None
+    other = Jury(*_panel(test.panel, roles, judges), test.panel.gate) if test.panel else None
     target = work.another(test.target) if test.target else None
     warnings = [*rewrite.judge.warnings, *(test.panel.warnings if test.panel else ())]
     taught = [one.model_copy(update={"name": "", "weight": 1.0}) for one in rewrite.judge.judges]
@@ -214,30 +214,6 @@ def _forecast(config: RewriteRunConfig, prompts: list[GivenPrompt], given: Given
     return bool(given["forecast"])
 
 
-def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int]:
-    """Calls at most, by what they are for."""
-    one = config.synthesize
-    bases = intents * one.topics * one.prompts + prompts
-    learned = round(bases * (1 - one.test))
-    tried = max(1, one.inputs) * config.answer.samples
-    rewrites = learned * (config.rounds + 1) * config.rewrites  # those of the last rewriter are tried as well
-    candidates = learned * (1 + one.variations) + rewrites
-    held = bases - learned
-    tests = held * (config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None))
-    proofs = held * config.test.proof
-    pairs = learned * config.rounds * config.pairs.most * config.pairs.compared if config.pairs.orders else 0
-    judges = len(config.judge.judges)
-    questions = sum(len(judge.criteria) or 3 if judge.ask == "rate" else 1 for judge in config.judge.judges)
-    answers = (candidates + 3 * tests) * tried + proofs * (1 + config.test.candidates)
-    compared = 2 * judges * (pairs + tests * config.pairs.compared)
-    return {
-        "base prompts": bases,
-        "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs) + MORE * proofs,
-        "rewrites": rewrites + tests * config.test.candidates,
-        "answers": answers, "judgements": (answers + len(KINDS) * PLANTED_OF) * questions + compared,
-    }  # fmt: skip
-
-
 def _show(result: dict[str, Any], path: Path) -> None:
     made = result["synthesize"]
     rows: list[tuple[str, Any]] = [("base prompts", f"{made['dedup']['kept']:,}")]
@@ -251,6 +227,8 @@ def _show(result: dict[str, Any], path: Path) -> None:
     if "test" in result:
         _show_test(result["test"])
         _show_tuned(result.get("tuned") or [])
+        if "test_panel" in result:
+            rows.append(("test panel", result["test_panel"]["verdict"]))
         rows.append(("verdict", result["verdict"]))
     show_rows([*rows, ("report", path), ("page", path.with_suffix(".html"))])
     run = path.parent

@@ -74,7 +74,11 @@ def _read_folder(path: Path) -> Imported:
     if whole := [
         name for name in scored if name.startswith(("scores-variations-", "planted-"))
     ]:  # a rewrite's own gate
-        return Imported(pa.concat_tables([_read_stage(path / "stages" / name, scores_schema()) for name in whole]))
+        compared = next((name for name in stages if name.startswith("compared-")), None)
+        return Imported(
+            pa.concat_tables([_read_stage(path / "stages" / name, scores_schema()) for name in whole]),
+            preferences=_read_stage(path / "stages" / compared, preferences_schema()) if compared else None,
+        )
     if scored:
         raise InputError(f"{path}: has several stages with scores; name one: {', '.join(scored)} (in {path}/stages)")
     raise InputError(

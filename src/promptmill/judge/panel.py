@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from promptmill.errors import InputError
 from promptmill.judge.judge import Ask, Judge, Judgement, Preference, Subject
@@ -90,6 +90,26 @@ EMBEDDED_PANEL = PanelConfig(
 )
 """Three judges of the models in the wheel. In their world many a real answer is wrong itself, to a third of a first
 draft's and more, and so no better than a planted one."""
+
+
+class PresetPanelConfig(PanelConfig, frozen=True):
+    """A panel of which what nobody says is the embedded one's. What that must show, less than others, goes with its own
+    judges: other judges have the gate's usual limits."""
+
+    judges: list[JudgeConfig] = Field(EMBEDDED_PANEL.judges, min_length=1)
+
+    @model_validator(mode="after")
+    def _gate_goes_with_its_judges(self) -> Self:
+        if self.judges == EMBEDDED_PANEL.judges:
+            said = self.gate.model_fields_set
+            values = dict(EMBEDDED_PANEL.gate) | self.gate.model_dump(include=said)
+            object.__setattr__(self, "gate", Gate.model_construct(said, **values))  # said: what stays as it was given
+        return self
+
+    @property
+    def said_gate(self) -> Gate:
+        """The limits that somebody has set, and the usual ones beside them."""
+        return Gate(**self.gate.model_dump(include=self.gate.model_fields_set))
 
 
 class Scored(NamedTuple):

@@ -7,7 +7,7 @@ and multiplies: weights [draws, u] @ rows [u, k] → sums [draws, k] → scores 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -108,45 +108,61 @@ def paired_interval(b: int, c: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def bootstrap_totals(
-    rows: NDArray[np.float64], totals: Sequence[tuple[slice, Total]], seed: int = 0, draws: int = DRAWS
+    rows: NDArray[np.float64],
+    totals: Sequence[tuple[slice, Total]],
+    seed: int = 0,
+    draws: int = DRAWS,
+    sizes: NDArray[np.float64] | None = None,
 ) -> list[NDArray[np.float64]]:
     """Scores, shape [draws], of resampled items, one array for each (columns of `rows`, total) in `totals`.
 
-    rows: shape [n, k], n >= 1. Equal rows are drawn together, by how often any of them comes: the same distribution as
-    drawing items one by one, and for scores of 0 and 1 a matrix of two columns instead of n.
+    rows: shape [n, k], n >= 1. sizes: shape [n], of how many items each row is the sum, where it is not of one: a total
+    is then told how many items were drawn each time, shape [draws]. Equal rows are drawn together, by how often any of
+    them comes: the same distribution as drawing items one by one, and for scores of 0 and 1 a matrix of two columns
+    instead of n.
     """
     import numpy as np
 
-    unique, counts = np.unique(rows, axis=0, return_counts=True)
+    drawn = rows if sizes is None else np.column_stack([rows, sizes])
+    unique, counts = np.unique(drawn, axis=0, return_counts=True)
     n, rng = len(rows), np.random.default_rng(seed)
+    unique, members = np.ascontiguousarray(unique[:, : rows.shape[1]]), unique[:, rows.shape[1] :]
     step = max(1, CHUNK // len(unique))
     parts: list[list[NDArray[np.float64]]] = [[] for _ in totals]
     for start in range(0, draws, step):
         weights = rng.multinomial(n, counts / n, size=min(step, draws - start))
         sums = weights @ unique
+        items = n if sizes is None else (weights @ members)[:, 0]
         for found, (columns, total) in zip(parts, totals, strict=True):
-            found.append(total(sums[:, columns], n))
+            found.append(total(sums[:, columns], items))
     return [np.concatenate(found) for found in parts]
 
 
 def bootstrap_interval(
-    stats: ArrayLike, total: Total, seed: int = 0, level: float = LEVEL, draws: int = DRAWS
+    stats: ArrayLike,
+    total: Total,
+    seed: int = 0,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    groups: Sequence[Hashable] | None = None,
 ) -> Interval:
     """Percentile bootstrap interval of a corpus score within [0, 1] (Efron & Tibshirani 1993).
 
-    stats: shape [n, k]. Where all rows are equal resampling sees no spread; then the interval is widened to what n
-    equal items allow (`unseen`): (0, 1) for no items, never zero width.
+    stats: shape [n, k]. groups: of each item what it belongs to, n of them: whole groups are drawn then, for items of
+    one are not independent (`paired_bootstrap`). Where all rows are equal resampling sees no spread; then the interval
+    is widened to what so many equal items or groups allow (`unseen`): (0, 1) for no items, never zero width.
     """
     import numpy as np
 
-    rows = _matrix(stats)
-    if len(rows) == 0:
+    items = _matrix(stats)
+    if len(items) == 0:
         return Interval(0.0, 1.0)
-    if (rows == rows[0]).all():
-        score = float(total(rows.sum(axis=0), len(rows)))
+    rows, sizes = _summed(items, groups)
+    if _all_alike(rows, sizes):
+        score = float(total(items.sum(axis=0), len(items)))
         share = unseen(len(rows), level)
         return Interval((1 - share) * score, (1 - share) * score + share)
-    (scores,) = bootstrap_totals(rows, [(slice(None), total)], seed, draws)
+    (scores,) = bootstrap_totals(rows, [(slice(None), total)], seed, draws, sizes)
     lo, hi = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(lo), float(hi))
 
@@ -173,13 +189,22 @@ def score_interval(
 
 
 def paired_bootstrap(
-    stats_a: ArrayLike, stats_b: ArrayLike, total: Total, seed: int = 0, level: float = LEVEL, draws: int = DRAWS
+    stats_a: ArrayLike,
+    stats_b: ArrayLike,
+    total: Total,
+    seed: int = 0,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    groups: Sequence[Hashable] | None = None,
 ) -> Gain:
     """b's corpus score less a's, by resampling pairs: percentile interval and two-sided p.
 
-    stats_a, stats_b: shape [n, k], row i of both is the same item. p is twice the smaller share of resamples at or
-    beyond 0, and never below 2^(1-m) for m differing pairs: less no sign test of m pairs can show.
-    Source: Efron & Tibshirani 1993, chapters 13 and 16; for comparing systems, Koehn 2004.
+    stats_a, stats_b: shape [n, k], row i of both is the same item. groups: of each item what it belongs to, n of them:
+    whole groups are drawn then, as many as there are, and a draw has as many items as its groups have. ValueError where
+    shapes or lengths differ. p is twice the smaller share of resamples at or beyond 0, and never below 2^(1-m) for m
+    differing pairs (or groups): less no sign test of m can show.
+    Source: Efron & Tibshirani 1993, chapters 13 and 16; for comparing systems, Koehn 2004; for groups, Davison &
+    Hinkley 1997, section 3.8.
     """
     import numpy as np
 
@@ -189,18 +214,44 @@ def paired_bootstrap(
     n = len(a)
     if n == 0:
         return Gain(math.nan, -1.0, 1.0, 1.0)
-    k, rows = a.shape[1], np.hstack([a, b])
+    k, items = a.shape[1], np.hstack([a, b])
     gain = float(total(b.sum(axis=0), n)) - float(total(a.sum(axis=0), n))
-    differ = int((a != b).any(axis=1).sum())
+    rows, sizes = _summed(items, groups)
+    differ = int((rows[:, :k] != rows[:, k:]).any(axis=1).sum())
     floor = min(1.0, 2.0 ** (1 - differ))
-    if (rows == rows[0]).all():
-        share = unseen(n, level)
+    if _all_alike(rows, sizes):
+        share = unseen(len(rows), level)
         return Gain(gain, (1 - share) * gain - share, (1 - share) * gain + share, floor)
-    before, after = bootstrap_totals(rows, [(slice(0, k), total), (slice(k, None), total)], seed, draws)
+    before, after = bootstrap_totals(rows, [(slice(0, k), total), (slice(k, None), total)], seed, draws, sizes)
     gains = after - before
     lo, hi = np.quantile(gains, [(1 - level) / 2, (1 + level) / 2])
     tail = min(int((gains <= 0).sum()), int((gains >= 0).sum()))
     return Gain(gain, float(lo), float(hi), max(floor, min(1.0, 2 * (tail + 1) / (draws + 1))))
+
+
+def _summed(
+    items: NDArray[np.float64], groups: Sequence[Hashable] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """What is drawn: the items [n, k], or the sums over each group [g, k] and its number of items [g]."""
+    import numpy as np
+
+    if groups is None:
+        return items, None
+    if len(groups) != len(items):
+        raise ValueError(f"{len(items)} items need as many groups, not {len(groups)}")
+    places = {group: at for at, group in enumerate(dict.fromkeys(groups))}
+    member = np.array([places[group] for group in groups])
+    sums = np.zeros((len(places), items.shape[1]))
+    np.add.at(sums, member, items)
+    return sums, np.bincount(member).astype(np.float64)
+
+
+def _all_alike(rows: NDArray[np.float64], sizes: NDArray[np.float64] | None) -> bool:
+    """Whether no draw can differ from another: all items are equal, or the means of all groups, but for rounding."""
+    import numpy as np
+
+    means = rows if sizes is None else rows / sizes[:, None]
+    return bool(np.allclose(means, means[0], rtol=1e-12, atol=0))
 
 
 def _matrix(stats: ArrayLike) -> NDArray[np.float64]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptmill.train.distil import Parts
 from promptmill.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from promptmill.train.distil import Parts
 
 
 @dataclass(frozen=True)

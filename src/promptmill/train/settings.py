@@ -61,3 +61,5 @@ class TrainSettings(Strict, allow_inf_nan=False):
 
 MAY_CHANGE = frozenset({"epochs", "patience", "checkpoint_seconds"})
 """Settings that a continued run may be given anew; all others decide what the steps before it were."""
+NO_MATTER = frozenset({"checkpoint_seconds"})
+"""Settings on which nothing of the outcome depends."""

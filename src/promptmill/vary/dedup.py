@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from promptmill.vary.alike import Vectors
 from promptmill.vary.sketches import (
     PERMUTATIONS,
     PLANES,
@@ -27,7 +28,6 @@ from promptmill.vary.sketches import (
     packed,
     plane_keys,
 )
-from promptmill.vary.alike import Vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptmill.vary.dedup import exactly
 from promptmill.model.chat import Failure, Request, Sampling
 from promptmill.model.gate import Model, together
+from promptmill.vary.dedup import exactly
 from promptmill.vary.read import read_instruction
 from promptmill.vary.scene import Answered, Child, Steps
 
@@ -29,10 +29,12 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The writer model with its way of drawing; the model must be open."""
+    """The writer model with its way of drawing; the model must be open. read: what an answer says, None or empty where
+    that is nothing; else without preamble and quotation marks."""
 
     model: Model
     sampling: Sampling
+    read: Callable[[str], str | None] = read_instruction
 
     async def answer(self, text: str, repeat: int) -> Said:
         """The answer as it is. Raises BudgetSpent, and ModelError for a model that cannot be used."""
@@ -41,14 +43,14 @@ class Writer:
             return Said(None, " ".join(f"{came.kind}: {came.detail}".split())[:LONGEST_REASON])
         if came.answers[0].finish == "length":
             return Said(None, f"cut_off: not at its end after {self.sampling.max_tokens} tokens")
-        return Said(_whole(came.text))
+        return Said(sound(came.text))
 
     async def text(self, text: str, repeat: int) -> Said:
-        """What the answer says, without preamble and quotation marks."""
+        """What the answer says, as `read` has it."""
         said = await self.answer(text, repeat)
         if said.text is None:
             return said
-        read = read_instruction(said.text)
+        read = self.read(said.text)
         return Said(read) if read else Said(None, UNREADABLE)
 
     async def texts(self, asked: Sequence[tuple[str, int]]) -> list[Said]:
@@ -98,6 +100,6 @@ def kind_of(error: str) -> str:
     return error.partition(":")[0]
 
 
-def _whole(text: str) -> str:
-    """Half a surrogate pair is no text, and no file takes it."""
+def sound(text: str) -> str:
+    """The text with a sign for what is none: no file takes half a surrogate pair."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from promptmill.crafts.rewrite.config import AnswerConfig
-from promptmill.crafts.rewrite.shards import Listener, fill
-from promptmill.crafts.rewrite.tables import OutputRow, row_of
+from promptmill.crafts.rewrite.tables import OutputRow
 from promptmill.crafts.rewrite.trials import Trial, messages
 from promptmill.model.chat import Completion, Failure, Request, Sampling
 from promptmill.model.gate import Model, together
+from promptmill.model.shards import Listener, fill
+from promptmill.store.records import row_of
 from promptmill.store.stage import Stage
 
 

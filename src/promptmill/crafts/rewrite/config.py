@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from promptmill.judge.panel import EMBEDDED_PANEL, PanelConfig
+from promptmill.judge.panel import PanelConfig, PresetPanelConfig
 from promptmill.model.load import ModelConfig
 from promptmill.settings import Strict
 from promptmill.train.settings import LoraSettings, Rate, TrainSettings
@@ -113,7 +113,7 @@ class RewriteConfig(Strict, frozen=True):
 
     synthesize: SynthesizeConfig = SynthesizeConfig()
     answer: AnswerConfig = AnswerConfig()
-    judge: PanelConfig = EMBEDDED_PANEL
+    judge: PresetPanelConfig = PresetPanelConfig()
     pairs: PairsConfig = PairsConfig()
     learn: LearnConfig = LearnConfig()
     test: TestingConfig = TestingConfig()

@@ -64,22 +64,13 @@ def configs_of(folder: Path) -> dict[str, Any]:
         if not isinstance(data, dict | None):
             raise InputError(f"{path}: must be a mapping of keys, in YAML")
         if name != REST:
-            found[name] = _over(sections[name].model_dump(mode="json"), data or {})
+            found[name] = data or {}
             checked(type(sections[name]), found[name], str(path))
             continue
         if misplaced := sorted(sections.keys() & set(data or {})):
             raise InputError(f"{path}: {misplaced[0]} has a file of its own, {misplaced[0]}.yaml")
         checked(RewriteConfig, data or {}, str(path))
         found |= data or {}
-    return found
-
-
-def _over(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given`, with the section's own defaults for what it leaves out; its kind may have others, or none."""
-    found = {**default, **given}
-    for name, value in given.items():
-        if isinstance(value, dict) and isinstance(default.get(name), dict):
-            found[name] = _over(default[name], value)
     return found
 
 

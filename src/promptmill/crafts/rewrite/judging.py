@@ -9,13 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from promptmill.crafts.rewrite.shards import Listener, fill
-from promptmill.crafts.rewrite.tables import BaseRow, OutputRow, record_of
+from promptmill.crafts.rewrite.tables import BaseRow, OutputRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.judge.judge import Subject
 from promptmill.judge.panel import Panel
 from promptmill.judge.table import Key, score_rows
 from promptmill.model.gate import Model, together
+from promptmill.model.shards import Listener, fill
+from promptmill.store.records import record_of
 from promptmill.store.stage import Stage
 
 ROWS = 128
@@ -115,8 +116,9 @@ class Comparer:
     inputs: int
 
     async def __call__(self, base: BaseRow, a: int, b: int) -> float | None:
-        """The judges' mean probability that a's are better; 0.5 where the outputs are alike, or the orders disagree.
-        None where no judge could be read, or nothing was answered by both."""
+        """The judges' mean probability that a's are better; 0.5 where the outputs are alike, or the place decided: each
+        comparison of a judge whose winner changes with the order is a tie, and where more than half of them are, the
+        whole is. None where no judge could be read, or nothing was answered by both."""
         of_a, of_b = (self.texts.of(base.base_id, one) for one in (a, b))
         places = sorted(of_a.keys() & of_b.keys())
         differing = [place for place in places if of_a[place] != of_b[place]][: self.inputs]
@@ -126,6 +128,9 @@ class Comparer:
         for place in differing:
             given = self.material.input(Key(base.base_id, a, *place)).input
             asked.append(self.panel.compare(base.intent, given, of_a[place], of_b[place]))
-        found = [self.panel.preferred(one).value for one in await together(asked)]
-        read = [one for one in found if one is not None]
-        return fmean(read) if read else None
+        found = await together(asked)
+        values = [value for one in found if (value := self.panel.preferred(one).value) is not None]
+        flips = [one.flipped for several in found for _, one in several if one.p is not None]
+        if not values:
+            return None
+        return 0.5 if 2 * sum(map(bool, flips)) > len(flips) else fmean(values)

@@ -15,6 +15,8 @@ from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
 from promptmill.model.local.chat import ChatTokenizer
 from promptmill.store.stage import digest
+from promptmill.train.finished import keep_outcome, kept_outcome
+from promptmill.train.settings import NO_MATTER
 from promptmill.vary.wording import Wording
 
 if TYPE_CHECKING:
@@ -69,16 +71,35 @@ class Learner:
     watch: Watch = lambda phase, done, total: None
 
     def learn(self, lesson: Lesson) -> Taught:
-        """Train; blocks. Goes on where an earlier session was. InputError where there is nothing to be learned, or a
-        loss is not a number any more."""
+        """Train; blocks. Goes on where an earlier session was, and opens no model where that has come to the end.
+        InputError where there is nothing to be learned, or a loss is not a number any more."""
+        if not lesson.pairs:
+            raise InputError("no pair of prompts was believed, so there is nothing to learn; see the panel's report")
+        identity = self._identity(lesson)
+        found = kept_outcome(self.folder, identity)
+        if found is not None:
+            outcome, more = found
+            for row in outcome.rows:
+                self.on_row(row)
+            return Taught(outcome, more["kl_old"])
+        taught = self._taught(lesson)
+        keep_outcome(self.folder, identity, taught.outcome, kl_old=taught.kl_old)
+        return taught
+
+    def _identity(self, lesson: Lesson) -> dict[str, Any]:
+        """All that decides what comes of a lesson."""
+        return {
+            "lesson": lesson.digest, "asked": self.wording.refine, "rewriter": self.backend.fingerprint,
+            "seed": self.seed, "learn": self.config.model_dump(mode="json", exclude={"train": set(NO_MATTER)}),
+        }  # fmt: skip
+
+    def _taught(self, lesson: Lesson) -> Taught:
         from promptmill.model.local import load
         from promptmill.train.course import Course
         from promptmill.train.head import head_of
         from promptmill.train.loop import Trainer
         from promptmill.train.targets import attach_adapter
 
-        if not lesson.pairs:
-            raise InputError("no pair of prompts was believed, so there is nothing to learn; see the panel's report")
         backend, config = self.backend, self.config
         model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
         model = attach_adapter(model, config.lora, self.seed)
@@ -93,7 +114,7 @@ class Learner:
         identity = config.model_dump(mode="json", exclude={"train"})
         trainer = Trainer(
             model, objective, train, self.folder, config.train, validation=held, checked=self._plain(head, 0.0),
-            identity={"lesson": lesson.digest, "rewriter": backend.fingerprint, **identity},
+            identity={"lesson": lesson.digest, "rewriter": backend.fingerprint, "seed": self.seed, **identity},
             base=str(backend.name), on_step=stepped, on_row=self.on_row,
         )  # fmt: skip
         outcome = trainer.fit()

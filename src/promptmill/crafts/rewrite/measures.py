@@ -1,5 +1,5 @@
-"""What a test of rewrites comes to: gains with intervals over base prompts, win rates with length held equal, and what
-learning one domain after another has kept (ACC, BWT, forgetting)."""
+"""What a test of rewrites comes to: gains with intervals over clusters of base prompts, win rates with length held
+equal, and what learning one domain after another has kept (ACC, BWT, forgetting)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from typing import Any
 from promptmill.measure.statistics import bootstrap_interval, paired_bootstrap
 
 
-def gain(before: Sequence[float], after: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Means of values paired by base prompt, and the mean difference with its 95 % bootstrap interval over the
-    base prompts. None for all of it where there are no pairs."""
+def gain(
+    before: Sequence[float], after: Sequence[float], seed: int = 0, clusters: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Means of values paired by base prompt, and the mean difference with its 95 % bootstrap interval. clusters: of
+    each base prompt; whole ones are drawn, since prompts that say nearly the same gain nearly the same. Without them
+    each prompt is one of its own. None for all of it where there are no pairs."""
     if not before:
-        return {"n": 0, "before": None, "after": None, "gain": None, "lo": None, "hi": None, "p": None}
-    found = paired_bootstrap(before, after, lambda sums, n: sums[..., -1] / n, seed)
-    return {"n": len(before), "before": fmean(before), "after": fmean(after), **found._asdict()}
+        return {"n": 0, "clusters": 0, "before": None, "after": None, "gain": None, "lo": None, "hi": None, "p": None}
+    found = paired_bootstrap(before, after, lambda sums, n: sums[..., -1] / n, seed, groups=clusters)
+    return {"n": len(before), "clusters": len(before if clusters is None else set(clusters)), "before": fmean(before),
+            "after": fmean(after), **found._asdict()}  # fmt: skip
 
 
-def win_rate(wins: Sequence[float], lengths: Sequence[tuple[int, int]], seed: int = 0) -> dict[str, Any]:
+def win_rate(
+    wins: Sequence[float], lengths: Sequence[tuple[int, int]], seed: int = 0, clusters: Sequence[str] | None = None
+) -> dict[str, Any]:
     """wins: the judges' mean probability, asked in both orders, that the rewrite's answer is better than the prompt's;
-    a tie is 0.5. lengths: words of the two answers, the prompt's first.
+    a tie is 0.5. lengths: words of the two answers, the prompt's first. clusters: as in `gain`.
 
     rate: the share of wins (ties half); controlled: what a straight line through the wins by the difference in length
     (in standard deviations) says where both are as long, after AlpacaEval's length-controlled win rate (Dubois et al.,
@@ -31,7 +37,7 @@ def win_rate(wins: Sequence[float], lengths: Sequence[tuple[int, int]], seed: in
     if not wins:
         return {"n": 0, "rate": None, "lo": None, "hi": None, "controlled": None}
     won = [1.0 if one > 0.5 else 0.5 if one == 0.5 else 0.0 for one in wins]
-    lo, hi = bootstrap_interval(won, lambda sums, n: sums[..., -1] / n, seed)
+    lo, hi = bootstrap_interval(won, lambda sums, n: sums[..., -1] / n, seed, groups=clusters)
     return {"n": len(won), "rate": fmean(won), "lo": lo, "hi": hi, "controlled": _at_equal_length(won, lengths)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,13 +12,16 @@ from promptmill.report.blocks import Block, Cell, Facts, LinePlot, Page, Series,
 from promptmill.report.spend import spend
 
 Report = Mapping[str, Any]
+Named = tuple[Cell, Mapping[str, Any]]
+"""What figures are of, and the figures."""
+GAIN = "gain, 95\N{NO-BREAK SPACE}% interval"
 SHOWN = 5
 """Rewrites of each kind that are shown side by side with their prompts."""
 
 
 def rewrite_page(report: Report) -> Page:
     parts = (_verdict, _test, _gains, _domains, _continual, _transfer, _tuned, _examples, _rounds, _learning,
-             _predictor, _made, _panel, spend, _warnings)  # fmt: skip
+             _predictor, _made, _panel, _test_panel, spend, _warnings)  # fmt: skip
     blocks = chain.from_iterable(part(report) for part in parts)
     about = f"model {report.get('model', '')}, rewriter {report.get('rewriter', '')}"
     return Page(str(report.get("name", "")), about, list(blocks), craft="rewrite")
@@ -34,24 +38,40 @@ def _verdict(report: Report) -> list[Block]:
 def _test(report: Report) -> list[Block]:
     if "test" not in report:
         return []
-    rows = [_row([one["round"]], one) for one in report["test"]["rounds"]]
-    rows.append(_row(["offered"], report["test"]["offered"]))
-    heads = ["round", "value before", "after", "gain, 95 % interval", "score before", "after", "gain, 95 % interval",
-             "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]  # fmt: skip
-    return [Table(heads, rows, title="On prompts that it has never seen", note=(
+    rows: list[Named] = [(one["round"], one) for one in report["test"]["rounds"]]
+    rows.append(("offered", report["test"]["offered"]))
+    return _brought("round", rows, "On prompts that it has never seen", (
         "Round 0 is the rewriter before it had learned anything; of each round the first answer that breaks no rule "
         "counts. Offered: the last rewriter with what decides whether a prompt is left alone. Value: what the test's "
         "judges give the main model's answers, 0 to 1; score: what the task's own scorer gives them, where the task is "
-        "known. All prompts count, those left alone among them. Win rate: of the prompts that were rewritten, asked in "
-        "both orders. Broken rules: of the rewriter's first answers; what breaks a rule is never offered."
-    ))]  # fmt: skip
+        "known. All prompts count, those left alone among them."
+    ), (
+        "Win rate: of the prompts that were rewritten, asked in both orders. Broken rules: of the rewriter's first "
+        "answers; what breaks a rule is never offered."
+    ))  # fmt: skip
 
 
-def _row(first: Sequence[Cell], one: Mapping[str, Any]) -> list[Cell]:
-    value, score, wins = one["value"], one["score"], one["wins"]
-    return [*first, value["before"], value["after"], _gain(value), score["before"], score["after"], _gain(score),
-            wins["rate"], wins["controlled"], _percent(one["left_alone"]), _percent(one["good_left_alone"]),
-            _percent(one["violations"])]  # fmt: skip
+def _brought(first: str, rows: Sequence[Named], title: str, note: str = "", below: str = "") -> list[Block]:
+    """What was gained, and in a table below what was done with the prompts: side by side they are wider than a page.
+    first: the head of the names."""
+    done = [
+        [name, one["wins"]["rate"], one["wins"]["controlled"], _percent(one["left_alone"]),
+         _percent(one["good_left_alone"]), _percent(one["violations"])]
+        for name, one in rows
+    ]  # fmt: skip
+    heads = [first, "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]
+    return [_gained(first, rows, title, note), Table(heads, done, note=below)]
+
+
+def _gained(first: str, rows: Sequence[Named], title: str, note: str = "") -> Table:
+    """Without columns for true scores where none of the tasks is known."""
+    kinds = ["value", *(["score"] if any(one["score"]["n"] for _, one in rows) else [])]
+    figures = [
+        [name, *(cell for kind in kinds for cell in (one[kind]["before"], one[kind]["after"], _gain(one[kind])))]
+        for name, one in rows
+    ]
+    heads = [head for kind in kinds for head in (f"{kind} before", "after", GAIN)]
+    return Table([first, *heads], figures, title=title, note=note)
 
 
 def _gains(report: Report) -> list[Block]:
@@ -69,13 +89,8 @@ def _domains(report: Report) -> list[Block]:
     if len({one["domain"] for one in rows}) < 2:
         return []
     last = max(one["round"] for one in rows)
-    shown: list[list[Cell]] = [
-        [one["domain"], one["value"]["n"], one["value"]["before"], one["value"]["after"], _gain(one["value"]),
-         one["score"]["before"], one["score"]["after"]]
-        for one in rows if one["round"] == last
-    ]  # fmt: skip
-    heads = ["intent", "prompts", "value before", "after", "gain, 95 % interval", "score before", "after"]
-    return [Table(heads, shown, title="By intent")]
+    shown = [(f"{one['domain']} ({one['value']['n']})", one) for one in rows if one["round"] == last]
+    return [_gained("intent (prompts)", shown, "By intent", f"The first answers of round {last}.")]
 
 
 def _continual(report: Report) -> list[Block]:
@@ -93,10 +108,8 @@ def _transfer(report: Report) -> list[Block]:
     if "transfer" not in report:
         return []
     found = report["transfer"]
-    row = _row([found["model"]], found["rounds"][-1])
-    heads = ["model", "value before", "after", "gain, 95 % interval", "score before", "after", "gain, 95 % interval",
-             "win rate", "at equal length", "left alone", "good ones left alone", "broken rules"]  # fmt: skip
-    return [Table(heads, [row], title="With another main model than the one it was trained for")]
+    return _brought("model", [(found["model"], found["rounds"][-1])],
+                    "With another main model than the one it was trained for")  # fmt: skip
 
 
 def _tuned(report: Report) -> list[Block]:
@@ -108,7 +121,7 @@ def _tuned(report: Report) -> list[Block]:
          _gain(one["score"])]
         for one in found
     ]  # fmt: skip
-    heads = ["rewriter", "main model", "value", "gain, 95 % interval", "score", "gain, 95 % interval"]
+    heads = ["rewriter", "main model", "value", GAIN, "score", GAIN]
     made = report["tuning"]
     return [Table(heads, rows, title="Rewriter and main model, before and after training", note=(
         "Gains are over the prompts as they are, answered by the main model as it was. None: the prompts as they are. "
@@ -132,16 +145,20 @@ def _examples(report: Report) -> list[Block]:
 def _rounds(report: Report) -> list[Block]:
     rounds = report.get("rounds") or []
     kinds = sorted({kind for one in rounds for kind in one["pairs"]})
+    intents = list(dict.fromkeys(", ".join(one["domains"]) for one in rounds))
+    differ = len(intents) > 1
     rows: list[list[Cell]] = [
-        [one["round"], ", ".join(one["domains"]), one["bases"], *(one["pairs"].get(kind, 0) for kind in kinds),
-         one["replayed"], one["steps"], one.get("kl_old")]
+        [one["round"], *([", ".join(one["domains"])] if differ else []), one["bases"],
+         *(one["pairs"].get(kind, 0) for kind in kinds), one["replayed"], one["steps"], one.get("kl_old")]
         for one in rounds
     ]  # fmt: skip
-    heads = ["round", "intents", "base prompts", *(kind.replace("_", " over ") for kind in kinds), "replayed", "steps",
+    named = [kind.replace("_", " over ") for kind in kinds]
+    heads = ["round", *(["intents"] if differ else []), "base prompts", *named, "replayed", "steps",
              "KL on earlier prompts"]  # fmt: skip
     note = "Pairs of prompts of which one is better. KL: nats per token from the rewriter before the round to the " \
            "one after it, on rewrites chosen in earlier rounds."  # fmt: skip
-    return [Table(heads, rows, title="What was learned", note=note)] if rows else []
+    every = "" if differ else f" Of each round: {''.join(intents)}."
+    return [Table(heads, rows, title="What was learned", note=note + every)] if rows else []
 
 
 def _learning(report: Report) -> list[Block]:
@@ -181,7 +198,19 @@ def _made(report: Report) -> list[Block]:
 
 
 def _panel(report: Report) -> list[Block]:
-    return [Text("", title="The judges"), *panel_blocks(report["panel"])] if report.get("panel") else []
+    if not report.get("panel"):
+        return []
+    verdict, *others = panel_blocks(report["panel"])
+    return [replace(verdict, title="Whether the judges may be believed"), *others]
+
+
+def _test_panel(report: Report) -> list[Block]:
+    if not report.get("test_panel"):
+        return []
+    verdict, figures, *_ = panel_blocks(report["test_panel"])
+    note = "On the test's own answers. All that is known of these judges is in test_panel.json."
+    return [replace(verdict, title="Whether the judges of the test may be believed"),
+            replace(figures, title="", note=note)]  # fmt: skip
 
 
 def _warnings(report: Report) -> list[Block]:
@@ -190,7 +219,10 @@ def _warnings(report: Report) -> list[Block]:
 
 
 def _gain(found: Mapping[str, Any]) -> str | None:
-    return None if found["gain"] is None else f"{found['gain']:+.3f} [{found['lo']:+.3f}, {found['hi']:+.3f}]"
+    """An interval is never broken into two lines."""
+    if found["gain"] is None:
+        return None
+    return f"{found['gain']:+.3f} [{found['lo']:+.3f},\N{NO-BREAK SPACE}{found['hi']:+.3f}]"
 
 
 def _percent(share: float | None) -> str | None:

@@ -75,7 +75,8 @@ class Wanted:
 async def confirmed(wanted: Sequence[Wanted], base: BaseRow, compare: Compare | None, most: int) -> list[PairRow]:
     """Those which the judges confirm, `most` of them; with no compare, the first. A broken rule needs no confirmation
     and is not counted."""
-    kept, rules = [], [one.row for one in wanted if one.row.kind == "guard"]
+    kept: list[PairRow] = []
+    rules = [one.row for one in wanted if one.row.kind == "guard"]
     for one in wanted:
         if one.row.kind == "guard":
             continue

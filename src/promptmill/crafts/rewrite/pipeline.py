@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from promptmill.crafts.rewrite.judging import read_outputs
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
-from promptmill.crafts.rewrite.probe import judge_planted, planted_beside, report_of
+from promptmill.crafts.rewrite.probe import Jury, probe
 from promptmill.crafts.rewrite.proof import Proof
-from promptmill.crafts.rewrite.rounds import ALGORITHM, LEARNED, Bench, Known, Rounds
+from promptmill.crafts.rewrite.rounds import LEARNED, Bench, Known, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
 from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
@@ -21,15 +21,13 @@ from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.tune import Tuner, two_by_two
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import InputError
-from promptmill.judge.panel import Panel
-from promptmill.judge.table import scores_schema
 from promptmill.judge.verdict import Gate
 from promptmill.model.gate import Model
 from promptmill.model.load import open_backend
 from promptmill.model.local import LocalBackend
 from promptmill.store.files import write_json
 from promptmill.store.manifest import manifest
-from promptmill.store.stage import Stage, digest
+from promptmill.store.stage import Stage
 
 Step = Literal["synthesize", "answer", "judge", "pairs", "train", "test"]
 STEPS: tuple[Step, ...] = ("synthesize", "answer", "judge", "pairs", "train", "test")
@@ -37,25 +35,27 @@ PREDICTOR = "predictor"
 """Folder of the run."""
 MANIFEST = "manifest.json"
 WEAK = "the panel is weak"
+WEAK_TEST = "the test's panel is weak"
 NO_PREDICTOR = {"kept": False, "reason": "no rewrite that breaks no rule was measured beside its prompt"}
 
 
 @dataclass
 class Pipeline:
     """intents, given: what the prompts are for, and prompts of the user's own. test_panel: the judges of the test;
-    those that taught where it is None. allow_weak: go on with a panel that does not pass the gate. tuner: of the main
-    model, where that is to be tuned too."""
+    those that taught where it is None. allow_weak: go on with a panel that does not pass the gate. weak, weak_test:
+    whether the panel, and that of the test, did not. tuner: of the main model, where that is to be tuned too."""
 
     bench: Bench
     writer: Model
     gate: Gate
     intents: Sequence[str] = ()
     given: Sequence[GivenPrompt] = ()
-    test_panel: tuple[Panel, str] | None = None
+    test_panel: Jury | None = None
     target: Model | None = None
     allow_weak: bool = False
     warnings: list[str] = field(default_factory=list)
     weak: bool = False
+    weak_test: bool = False
     tuner: Tuner | None = None
 
     async def run(self, until: Step = "test", number: int = 1) -> dict[str, Any]:
@@ -127,16 +127,11 @@ class Pipeline:
     async def _check(self, rounds: Rounds, material: Material, scores: Sequence[Stage]) -> dict[str, Any]:
         """The panel's report, into panel.json; what it must show is shown, or the run ends here."""
         bench = self.bench
-        outputs = (await rounds.answer(1))[0].outputs
-        if not any(one.output for one in read_outputs(outputs)):
+        outputs = [tried.outputs for tried in await rounds.answer(1)]
+        if not _any_answer(outputs[0]):
             failed = ", ".join(f"{count} {kind}" for kind, count in (await self._counted(rounds, 1)).items())
             raise InputError(f"{bench.main.name} has answered none of the prompts ({failed}); give another --model")
-        planted = planted_beside(outputs, material, bench.seed)
-        name = f"planted-{digest(ALGORITHM, outputs.folder.name, bench.panel_name, bench.seed)}"
-        stage = await judge_planted(bench.run.stage(name, scores_schema()), bench.panel, planted,
-                                    on=bench.on("planted answers", len(planted)))  # fmt: skip
-        report = report_of(bench.panel, self.gate, [scores[0], stage], bench.seed)
-        write_json(bench.run.folder / "panel.json", report)
+        report = await probe(bench, Jury(bench.panel, bench.panel_name, self.gate), material, outputs, scores[0])
         reasons = report["gate"]["reasons"]
         if reasons and not self.allow_weak:
             raise InputError(
@@ -147,6 +142,17 @@ class Pipeline:
             self.weak = True
             self.warnings.append(f"{WEAK}: {'; '.join(reasons)}")
         return report
+
+    async def _check_test(self, jury: Jury, material: Material, tested: Tested) -> dict[str, Any]:
+        """The report of the test's panel on what the test has asked, into test_panel.json; empty where nothing was
+        answered. What it does not show is warned of: all is done by now."""
+        if not _any_answer(tested.outputs):
+            return {}
+        report = await probe(self.bench, jury, material, [tested.outputs], tested.scores, "test")
+        if reasons := report["gate"]["reasons"]:
+            self.weak_test = True
+            self.warnings.append(f"{WEAK_TEST}: {'; '.join(reasons)}")
+        return {"test_panel": report}
 
     def _predictor(self, rounds: Rounds, first: int | None) -> Fitted | None:
         """Fitted on all that was measured, and written into the run; whether it is used is for its report to say. None
@@ -175,15 +181,17 @@ class Pipeline:
 
     async def _test(self, rounds: Rounds, material: Material, predictor: Fitted | None) -> dict[str, Any]:
         bench = self.bench
-        panel, name = self.test_panel or (bench.panel, bench.panel_name)
+        jury = self.test_panel or Jury(bench.panel, bench.panel_name, self.gate)
         if self.test_panel is None:
             self.warnings.append("the judges of the test are those that taught: give others with test_panel")
-        tester = Tester(bench, material, panel, name, bench.main, candidates=bench.config.test.candidates)
-        async with panel:
+        tester = Tester(bench, material, jury.panel, jury.name, bench.main, candidates=bench.config.test.candidates)
+        async with jury.panel:
             tested = [await self._tested(tester, rounds, number) for number in range(len(rounds.done) + 1)]
             offered = await self._offered(replace(tester, name="offered"), rounds, predictor) or tested[-1]
             learned = [one.domains for one in rounds.done]
             found: dict[str, Any] = {"test": test_report(tested, offered, learned, bench.seed)}
+            if self.test_panel is not None:
+                found |= await self._check_test(jury, material, tested[0])
             if self.target is not None:
                 async with self.target:
                     other = replace(tester, main=self.target, name="transfer")
@@ -195,7 +203,7 @@ class Pipeline:
                     tuned = replace(tester, main=model, name="tuned", compares=False)
                     after = [await self._tested(tuned, rounds, one) for one in (0, len(rounds.done))]
                 found["tuned"] = two_by_two([tested[0], tested[-1]], after, bench.seed)
-        return found | {"verdict": verdict(found["test"], self.weak)}
+        return found | {"verdict": verdict(found["test"], self.weak, self.weak_test)}
 
     async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
         """The rewriter of a round by its first answer that breaks no rule: so rounds can be compared."""
@@ -215,6 +223,10 @@ class Pipeline:
     def _rewriter(self, rounds: Rounds, number: int) -> Model:
         adapters = rounds.done[number - 1].adapters if number else ()
         return self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
+
+
+def _any_answer(outputs: Stage) -> bool:
+    return any(one.output for one in read_outputs(outputs))
 
 
 def _check_splits(material: Material, until: Step) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from promptmill.crafts.rewrite.shards import Listener
-from promptmill.crafts.rewrite.shards import fill as fill_stage
-from promptmill.crafts.rewrite.tables import BaseRow, VariationRow, row_of
+from promptmill.crafts.rewrite.tables import BaseRow, VariationRow
 from promptmill.model.chat import Completion, Failure, Request, Sampling
 from promptmill.model.gate import Model, together
+from promptmill.model.shards import Listener
+from promptmill.model.shards import fill as fill_stage
 from promptmill.prompt import Message, fill
+from promptmill.store.records import row_of
 from promptmill.store.stage import Stage
 from promptmill.vary.read import read_instruction
 from promptmill.vary.wording import Wording

@@ -16,18 +16,8 @@ from promptmill.crafts.rewrite.judging import Comparer, Texts, judge
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND, rewrite
-from promptmill.crafts.rewrite.shards import fill
 from promptmill.crafts.rewrite.synthesize.bases import count_rows
-from promptmill.crafts.rewrite.tables import (
-    BASE,
-    BaseRow,
-    OutputRow,
-    PairRow,
-    VariationRow,
-    record_of,
-    row_of,
-    schema_of,
-)
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, OutputRow, PairRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, read_variations, themselves
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import InputError
@@ -35,11 +25,13 @@ from promptmill.judge.panel import Panel
 from promptmill.judge.table import scores_schema
 from promptmill.model.gate import Model, together
 from promptmill.model.load import ModelConfig
+from promptmill.model.shards import fill
+from promptmill.store.records import record_of, row_of, schema_of
 from promptmill.store.run import Run
 from promptmill.store.stage import Stage, digest
 from promptmill.vary.wording import Wording
 
-ALGORITHM = "rewrite-2"  # change it when the same settings give other rows
+ALGORITHM = "rewrite-3"  # change it when the same settings give other rows
 LEARNED = ("train", "dev")
 Watch = Callable[[str, int, int], None]
 

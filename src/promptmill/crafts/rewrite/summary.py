@@ -49,39 +49,58 @@ def test_report(
 
 def figures(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
     """value: what the test's judges make of the answers before and after, over all prompts, those left alone among
-    them; raw: the same for the rewriter's first answer, whatever it is. score: by known tasks."""
+    them; raw: the same for the rewriter's first answer, whatever it is. score: by known tasks. Intervals are over
+    clusters of prompts."""
     valued = [row for row in rows if row["base_value"] is not None and row["rewrite_value"] is not None]
     scored = [row for row in rows if row["base_score"] is not None and row["rewrite_score"] is not None]
     raw = [row for row in valued if row["raw_value"] is not None]
     compared = [row for row in rows if row["preferred"] is not None and None not in row["words"]]
     good = [row for row in rows if _own(row) is not None and (_own(row) or 0.0) >= GOOD]
     return {
-        "value": gain([row["base_value"] for row in valued], [row["rewrite_value"] for row in valued], seed),
-        "raw": gain([row["base_value"] for row in raw], [row["raw_value"] for row in raw], seed),
-        "score": gain([row["base_score"] for row in scored], [row["rewrite_score"] for row in scored], seed),
-        "wins": win_rate([row["preferred"] for row in compared], [tuple(row["words"]) for row in compared], seed),
+        "value": _gain(valued, "base_value", "rewrite_value", seed),
+        "raw": _gain(raw, "base_value", "raw_value", seed),
+        "score": _gain(scored, "base_score", "rewrite_score", seed),
+        "wins": win_rate([row["preferred"] for row in compared], [tuple(row["words"]) for row in compared], seed,
+                         _clusters(compared)),
         "violations": fmean(row["guard"] is not None for row in rows) if rows else None,
         "left_alone": fmean(row["left_alone"] for row in rows) if rows else None,
         "good_left_alone": fmean(row["left_alone"] for row in good) if good else None, "good": len(good),
     }  # fmt: skip
 
 
-def verdict(test: Mapping[str, Any], weak: bool) -> str:
+def verdict(test: Mapping[str, Any], weak: bool, weak_test: bool = False) -> str:
     """One sentence: what is offered has brought that on prompts that were never seen. weak: the panel that taught did
-    not pass its gate."""
+    not pass its gate; weak_test: that of the test did not, which is no matter where there are true scores."""
     last = test["offered"]
-    told = last["score"] if last["score"]["n"] else last["value"]
-    what = "the true score" if last["score"]["n"] else "the panel's value"
+    scored = bool(last["score"]["n"])
+    told = last["score"] if scored else last["value"]
+    what = "the true score" if scored else "the panel's value"
     if told["gain"] is None:
         return "nobody knows whether the rewrites are better: nothing of the test could be judged"
     change = f"{told['before']:.3f} to {told['after']:.3f} ({told['gain']:+.3f}, 95 % interval {told['lo']:+.3f} to " \
-             f"{told['hi']:+.3f}, {told['n']} prompts)"  # fmt: skip
+             f"{told['hi']:+.3f}, {_prompts(told)})"  # fmt: skip
     under = " under a panel that did not pass its gate" if weak else ""
+    if weak_test and not scored:
+        under += ", by the word of test judges that did not pass theirs"
     if told["lo"] > 0 and told["p"] < ALPHA:
         return f"better: {what} rises from {change}{under}"
     if told["hi"] < 0 and told["p"] < ALPHA:
         return f"worse: {what} falls from {change}{under}; do not use this rewriter"
     return f"no improvement shown: {what} goes from {change}{under}"
+
+
+def _gain(rows: Sequence[Row], before: str, after: str, seed: int) -> dict[str, Any]:
+    return gain([row[before] for row in rows], [row[after] for row in rows], seed, _clusters(rows))
+
+
+def _clusters(rows: Sequence[Row]) -> list[str]:
+    return [row["cluster"] for row in rows]
+
+
+def _prompts(told: Mapping[str, Any]) -> str:
+    """How many there were, and how many of these may be counted as independent."""
+    inner = f" in {told['clusters']} clusters" if told["clusters"] < told["n"] else ""
+    return f"{told['n']} prompts{inner}"
 
 
 def _own(row: Row) -> float | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promptmill.store.records import record_of, row_of, schema_of  # noqa: F401
-
 BASE = -1
 """The variation_id of a base prompt itself."""
 

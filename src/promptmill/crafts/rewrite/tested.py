@@ -13,22 +13,16 @@ from promptmill.crafts.rewrite.judging import Comparer, Texts, models_of
 from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND
 from promptmill.crafts.rewrite.rounds import Bench
-from promptmill.crafts.rewrite.shards import fill
-from promptmill.crafts.rewrite.tables import (
-    BASE,
-    BaseRow,
-    ImprovedRow,
-    PreferredRow,
-    VariationRow,
-    record_of,
-    row_of,
-)
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, ImprovedRow, PreferredRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, themselves
 from promptmill.crafts.rewrite.values import Values
 from promptmill.judge.panel import Panel
 from promptmill.model.gate import Model, together
+from promptmill.model.shards import fill
 from promptmill.score.exact import Exact
 from promptmill.score.scorer import Scorer, corpus_score
+from promptmill.store.records import record_of, row_of
+from promptmill.store.stage import Stage
 from promptmill.tasks.load import load_task
 
 RAW, SHIPPED = 0, 1
@@ -69,7 +63,8 @@ class Tester:
         preferred: Mapping[str, float] = {}
         if self.compares:
             preferred = await self._preferred(round, bases, improved, texts, scores.folder.name)
-        return Tested(round, tuple(bases), improved, values, texts, preferred, self._truth(bases, texts))
+        truth = self._truth(bases, texts)
+        return Tested(round, tuple(bases), improved, values, texts, preferred, truth, outputs, scores)
 
     async def _improved(
         self, round: int, bases: Sequence[BaseRow], rewriter: Model, predictor: Predictor | None, learned: str,
@@ -137,7 +132,8 @@ class Tester:
 
 @dataclass(frozen=True)
 class Tested:
-    """A round's rewriter on the test prompts. truth: scores by (base_id, variation_id), where a task is known."""
+    """A round's rewriter on the test prompts. truth: scores by (base_id, variation_id), where a task is known. outputs,
+    scores: the tables that all of it is from."""
 
     round: int
     bases: tuple[BaseRow, ...]
@@ -146,6 +142,8 @@ class Tested:
     texts: Texts
     preferred: Mapping[str, float]
     truth: Mapping[tuple[str, int], float]
+    outputs: Stage
+    scores: Stage
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each test prompt."""
@@ -158,7 +156,8 @@ class Tested:
         raw = BASE if found.raw is None or found.raw == base.text else first + RAW
         lengths = [self._words(key, one) for one in (BASE, offered)]
         return {
-            "base_id": key, "domain": base.domain, "prompt": base.text, "rewrite": found.rewrite,
+            "base_id": key, "domain": base.domain, "cluster": base.cluster,
+            "prompt": base.text, "rewrite": found.rewrite,
             "base_value": self.values.mean(key, BASE), "rewrite_value": self.values.mean(key, offered),
             "base_score": self.truth.get((key, BASE)), "rewrite_score": self.truth.get((key, offered)),
             "raw": found.raw, "raw_value": self.values.mean(key, raw), "raw_score": self.truth.get((key, raw)),

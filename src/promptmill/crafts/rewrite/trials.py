@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, VariationRow, record_of
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, VariationRow
 from promptmill.judge.table import Key
 from promptmill.prompt import Message, Prompt, fill, holes
+from promptmill.store.records import record_of
 from promptmill.store.stage import Stage
 
 WHOLE = InputRow("", 0, "")

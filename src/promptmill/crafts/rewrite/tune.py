@@ -29,7 +29,8 @@ from promptmill.prompt import fill
 from promptmill.settings import read_mapping
 from promptmill.store.files import write_json
 from promptmill.store.stage import Stage, digest
-from promptmill.train.settings import MAY_CHANGE
+from promptmill.train.finished import keep_outcome, kept_outcome
+from promptmill.train.settings import MAY_CHANGE, NO_MATTER
 
 if TYPE_CHECKING:
     from promptmill.train.batches import Item
@@ -143,26 +144,38 @@ class Tuner:
         from promptmill.train.targets import attach_adapter
 
         backend, config = self.backend, self.config
+        folder = self.folder / FOLDER
         learned, held = Items(train, backend.device), Items(dev, backend.device) if dev else None
-        identity = {"main": backend.fingerprint, "lora": config.lora.model_dump(mode="json")}
+        identity = {"main": backend.fingerprint, "lora": config.lora.model_dump(mode="json"), "seed": self.seed}
         settings = config.train.model_dump(mode="json", exclude=set(MAY_CHANGE))
-        _make_room(self.folder / FOLDER, digest(identity, settings, learned.digest(), held and held.digest()))
+        lesson = digest(identity, settings, learned.digest(), held and held.digest())
+        whole = {"lesson": lesson, "train": config.train.model_dump(mode="json", exclude=set(NO_MATTER))}
+        found = kept_outcome(folder, whole)
+        if found is not None:
+            for row in found[0].rows:
+                self.on_row(row)
+            return found[0]
+        _make_room(folder, lesson)
         model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
         model = attach_adapter(model, config.lora, self.seed)
 
         def stepped(course: Course) -> None:
             self.watch("main model: train", course.step, course.steps)
 
-        return Trainer(
-            model, Samples(head_of(model)), learned, self.folder / FOLDER, config.train, validation=held,
+        outcome = Trainer(
+            model, Samples(head_of(model)), learned, folder, config.train, validation=held,
             identity=identity, base=str(backend.name), on_step=stepped, on_row=self.on_row,
         ).fit()  # fmt: skip
+        keep_outcome(folder, whole, outcome)
+        return outcome
 
 
 def _make_room(folder: Path, lesson: str) -> None:
     """Of a run that goes on with more rounds or other settings, the adapter is made anew: it learns from all of it."""
     path = folder / LESSON
-    if path.exists() and read_mapping(path).get("digest") != lesson:
+    if path.exists() and read_mapping(path).get("digest") == lesson:
+        return
+    if folder.exists():  # without its lesson: of a session that was killed while it made room
         shutil.rmtree(folder)
     write_json(path, {"digest": lesson})
 
@@ -187,7 +200,9 @@ def _cell(
 ) -> dict[str, Any]:
     cell: dict[str, Any] = {"rewriter": rewriter, "model": model}
     for kind in ("value", "score"):
-        pairs = [(plain[row["base_id"]][f"base_{kind}"], row[f"{which}_{kind}"]) for row in tested.rows()]
-        both = [pair for pair in pairs if None not in pair]
-        cell[kind] = gain([a for a, _ in both], [b for _, b in both], seed)
+        pairs = [
+            (plain[row["base_id"]][f"base_{kind}"], row[f"{which}_{kind}"], row["cluster"]) for row in tested.rows()
+        ]
+        both = [(a, b, cluster) for a, b, cluster in pairs if a is not None and b is not None]
+        cell[kind] = gain([a for a, _, _ in both], [b for _, b, _ in both], seed, [cluster for *_, cluster in both])
     return cell

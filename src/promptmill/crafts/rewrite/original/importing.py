@@ -25,14 +25,15 @@ from promptmill.crafts.rewrite.original.layout import (
     read_score_rows,
     read_texts,
 )
-from promptmill.crafts.rewrite.synthesize.dedup import clusters
-from promptmill.crafts.rewrite.synthesize.sketches import Sketches
-from promptmill.crafts.rewrite.synthesize.splits import Shares, splits_of
-from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, VariationRow, row_of, schema_of
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, VariationRow
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema
+from promptmill.store.records import row_of, schema_of
 from promptmill.store.run import Run
 from promptmill.store.stage import Stage
+from promptmill.vary.dedup import clusters
+from promptmill.vary.sketches import Sketches
+from promptmill.vary.splits import Shares, splits_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

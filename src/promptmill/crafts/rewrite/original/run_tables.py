@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow, schema_of
+from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow
 from promptmill.errors import InputError
+from promptmill.store.records import schema_of
 from promptmill.store.run import read_run
 
 Row = dict[str, Any]

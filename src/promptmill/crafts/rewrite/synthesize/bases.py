@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.synthesize.dedup import Copy, clusters, copies, exactly
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
-from promptmill.crafts.rewrite.synthesize.splits import Shares, splits_of
-from promptmill.crafts.rewrite.tables import BaseRow, row_of
+from promptmill.crafts.rewrite.tables import BaseRow
 from promptmill.errors import InputError
+from promptmill.model import shards
+from promptmill.store.records import row_of
 from promptmill.store.stage import Stage
 from promptmill.tasks.split import content_hash
 from promptmill.vary.alike import Vectors
+from promptmill.vary.dedup import Copy, clusters, copies, exactly
+from promptmill.vary.splits import Shares, splits_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,16 +6,17 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
-from promptmill.crafts.rewrite.synthesize.dedup import exactly
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenInput, GivenPrompt
-from promptmill.crafts.rewrite.synthesize.writing import Said, Writer
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, record_of, row_of
+from promptmill.crafts.rewrite.tables import BaseRow, InputRow
+from promptmill.model import shards
 from promptmill.prompt import fill
+from promptmill.store.records import record_of, row_of
 from promptmill.store.stage import Stage
 from promptmill.tasks.task import Example, Task
+from promptmill.vary.dedup import exactly
 from promptmill.vary.wording import Wording
+from promptmill.vary.writing import Said, Writer
 
 if TYPE_CHECKING:
     import pyarrow as pa

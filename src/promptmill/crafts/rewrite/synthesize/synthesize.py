@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from promptmill.crafts.rewrite import shards
 from promptmill.crafts.rewrite.config import SynthesizeConfig
 from promptmill.crafts.rewrite.synthesize.bases import (
     Draft,
@@ -30,17 +29,19 @@ from promptmill.crafts.rewrite.synthesize.drafts import (
 )
 from promptmill.crafts.rewrite.synthesize.inputs import raw_schema, write_inputs
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
-from promptmill.crafts.rewrite.synthesize.splits import Shares
 from promptmill.crafts.rewrite.synthesize.variations import VARIED, write_variations
-from promptmill.crafts.rewrite.synthesize.writing import Writer, kind_of
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow, schema_of
+from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow
 from promptmill.errors import InputError
+from promptmill.model import shards
 from promptmill.model.chat import Sampling
 from promptmill.model.embedder import Embedder
 from promptmill.model.gate import Model
+from promptmill.store.records import schema_of
 from promptmill.store.run import Run
 from promptmill.store.stage import Stage, digest
+from promptmill.vary.splits import Shares
 from promptmill.vary.wording import Wording
+from promptmill.vary.writing import Writer, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

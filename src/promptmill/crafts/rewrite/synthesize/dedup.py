@@ -1,1 +1,0 @@
-from promptmill.vary.dedup import *  # noqa: F403

@@ -1,1 +1,0 @@
-from promptmill.vary.sketches import *  # noqa: F403

@@ -1,1 +1,0 @@
-from promptmill.vary.splits import *  # noqa: F403

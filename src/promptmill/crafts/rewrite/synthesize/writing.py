@@ -1,1 +1,0 @@
-from promptmill.vary.writing import *  # noqa: F403
