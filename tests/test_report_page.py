@@ -117,6 +117,12 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert "@media print" in html
 
 
+def test_a_table_of_many_columns_is_set_closer():
+    for count, wide in ((6, 0), (7, 1)):
+        reader = read(Table([f"c{at}" for at in range(count)], [["name", *[0.5] * (count - 1)]]))
+        assert classes(reader, "wide") == wide
+
+
 def test_control_codes_and_turned_writing_are_shown_as_signs():
     said = read(Text("\x1b[31m\x00 \u202egnirts \ud800 a\tb\nc", verbatim=True)).said
     assert "\u241b[31m\u2400 \ufffdgnirts \ufffd a\tb\nc" in said
