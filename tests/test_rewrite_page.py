@@ -15,7 +15,8 @@ from promptmill.report.html import render
 from tests.judging import scores_table
 from tests.panels import like, world
 
-MADE = {"dedup": {"kept": 4, "texts": 5}, "splits": {"train": 2}, "clusters": {"count": 3}, "variations": 2, "inputs": 6}
+MADE = {"dedup": {"kept": 4, "texts": 5}, "splits": {"train": 2}, "clusters": {"count": 3}, "variations": 2,
+        "inputs": 6}  # fmt: skip
 MOST = 10
 """Columns of figures that a page has room for."""
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from promptmill.cli.options import PLACES, Given
 from promptmill.crafts.bake.config import BakeConfig
 from promptmill.crafts.breed.config import BreedConfig
+from promptmill.crafts.recover.config import RecoverConfig
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.errors import InputError
 from promptmill.model.budget import Budget, Price, read_prices
@@ -127,6 +128,31 @@ class RewriteRunConfig(AskConfig):
     rewriter: ModelConfig | None = Field(None, description="what is trained; none: the model")
     allow_weak_panel: bool = False
     rewrite: RewriteConfig = RewriteConfig()
+
+
+class RecoverRunConfig(AskConfig):
+    """Settings of `promptmill recover`. model: the recoverer, which is asked what the prompt was."""
+
+    generator: ModelConfig | None = Field(None, description="the model that wrote the texts, or one like it; none: the "
+                                                            "recoverer")  # fmt: skip
+    bank: Path | None = Field(None, description="prompts that may be the one, solved traces among them")
+    recover: RecoverConfig = RecoverConfig()
+
+
+class RecoverTrainConfig(RecoverRunConfig):
+    """Settings of `promptmill recover train`. model: what is trained."""
+
+    other: list[Path] = Field([], description="more traces to test on, as of another generator")
+
+
+class RecoverSynthesizeConfig(AskConfig):
+    """Settings of `promptmill recover synthesize`. model: the one that rewrites the texts."""
+
+    intents: list[str] = Field([], description="what the prompts are to be for")
+    prompts: Path | None = Field(None, description="prompts of one's own")
+    originals: Path | None = Field(None, description="texts of one's own")
+    writer: ModelConfig | None = Field(None, description="writes prompts and texts; none: the model")
+    recover: RecoverConfig = RecoverConfig()
 
 
 C = TypeVar("C", bound=AskConfig)

@@ -15,6 +15,7 @@ from promptmill.cli.bake_app import bake
 from promptmill.cli.data import data
 from promptmill.cli.options import BUDGET, MODEL, PROMPT, RUN, SAMPLING, WRITER, Given, Limit, with_options
 from promptmill.cli.panel_app import panel
+from promptmill.cli.recover_app import recover
 from promptmill.cli.rewrite_app import rewrite
 from promptmill.errors import PromptmillError
 
@@ -178,6 +179,7 @@ def breed(
 
 app.add_typer(bake, name="bake")
 app.add_typer(rewrite, name="rewrite")
+app.add_typer(recover, name="recover")
 app.add_typer(panel, name="panel")
 app.add_typer(data, name="data")
 

@@ -82,7 +82,9 @@ PLACES = {
     "stop": "sampling.stop", "budget_calls": "budget.calls", "budget_tokens": "budget.tokens",
     "budget_cost": "budget.cost", "prices": "budget.prices", "search_calls": "breed.calls",
     "intent": "intents", "rewriter": "rewriter.name", "judges": "rewrite.judge", "test_judges": "rewrite.test.panel",
-    "rewrite_rounds": "rewrite.rounds",
+    "rewrite_rounds": "rewrite.rounds", "generator": "generator.name", "generator_base_url": "generator.base_url",
+    "draws": "recover.candidates.draws", "embedder": "recover.rank.embedder", "abstain": "recover.rank.abstain",
+    "layout": "recover.rank.layout",
 }  # fmt: skip
 """Where in the configuration an option goes; those not named here go by their own name, or are not settings."""
 

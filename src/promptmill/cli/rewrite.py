@@ -11,7 +11,7 @@ from promptmill.cli.config import RewriteRunConfig, resolve
 from promptmill.cli.options import Given
 from promptmill.cli.rewrite_forecast import forecast
 from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
-from promptmill.cli.session import Session, session
+from promptmill.cli.session import Session, in_all, session
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.finished import ROLES
 from promptmill.crafts.rewrite.guard.guard import Guard
@@ -25,8 +25,7 @@ from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_
 from promptmill.crafts.rewrite.tune import Tuner, tunable
 from promptmill.errors import InputError
 from promptmill.judge.panel import JudgeConfig, Panel, PanelConfig, PresetPanelConfig, open_panel
-from promptmill.model.budget import Spend, price_of
-from promptmill.model.cache import CallStore
+from promptmill.model.budget import price_of
 from promptmill.model.gate import Model, run_blocking
 from promptmill.model.load import ModelConfig, open_backend
 from promptmill.model.local import LocalBackend
@@ -68,7 +67,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
         found = run_blocking(pipeline.run(step, place))
         result = {"craft": "rewrite", "name": name, "model": config.model.name, "rewriter": rewriter.name,
                   "base": _base_of(rewriter), "settings": config.rewrite.model_dump(mode="json"),
-                  "models": _models(config), **found, **_spent(work.store)}  # fmt: skip
+                  "models": _models(config), **found, **in_all(work.store)}  # fmt: skip
         path = work.run.finish(result, lambda data: render(rewrite_page(data)))
     show_warnings(found.get("warnings", []))
     if given["json_"]:
@@ -130,17 +129,6 @@ def _identity(config: RewriteRunConfig, roles: Roles, prompts: list[GivenPrompt]
     return {
         "intents": config.intents, "prompts": digest([repr(one) for one in prompts]), "roles": roles.digest,
         "rewriter": rewriter.fingerprint, "rewrite": identity_of(config.rewrite),
-    }  # fmt: skip
-
-
-def _spent(store: CallStore) -> dict[str, Any]:
-    """What all sessions of the run have asked, by the record: a stage that is there already is not asked again."""
-    roles, paid = store.by_role(), Spend(*store.paid())
-    prompt, completion = (sum(one[at] for one in roles.values()) for at in (1, 2))
-    return {
-        "calls": {role: one[0] for role, one in roles.items()}, "tokens": {"prompt": prompt, "completion": completion},
-        "cost": round(sum(one[3] for one in roles.values()), 6),
-        "paid": {"calls": paid.calls, "tokens": paid.tokens, "cost": round(paid.cost, 6)},
     }  # fmt: skip
 
 

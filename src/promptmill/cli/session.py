@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from promptmill.cli.config import AskConfig
 from promptmill.cli.options import Given
-from promptmill.model.budget import Ledger, Price, price_of
+from promptmill.model.budget import Ledger, Price, Spend, price_of
 from promptmill.model.cache import CallStore
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, behind_gate, open_backend
@@ -81,6 +81,17 @@ def session(craft: str, name: str, identity: dict[str, Any], config: AskConfig, 
             for backend, kind, role, price in zip(backends, kinds, ("task", "writer"), costs, strict=False)
         ]
         yield Session(run, ledger, models[0], models[-1], store, prices)
+
+
+def in_all(store: CallStore) -> dict[str, Any]:
+    """What all sessions of the run have asked, by the record: a stage that is there already is not asked again."""
+    roles, paid = store.by_role(), Spend(*store.paid())
+    prompt, completion = (sum(one[at] for one in roles.values()) for at in (1, 2))
+    return {
+        "calls": {role: one[0] for role, one in roles.items()}, "tokens": {"prompt": prompt, "completion": completion},
+        "cost": round(sum(one[3] for one in roles.values()), 6),
+        "paid": {"calls": paid.calls, "tokens": paid.tokens, "cost": round(paid.cost, 6)},
+    }  # fmt: skip
 
 
 def limited(examples: Sequence[T], limit: int | None, seed: int) -> Sequence[T]:

@@ -60,9 +60,10 @@ class RankConfig(Strict, frozen=True):
                                               "auto: minilm where it is installed")  # fmt: skip
     likelihood: bool = Field(True, description="how likely the generator makes the text under each candidate")
     posterior: bool = Field(True, description="how likely the recoverer finds each candidate")
-    layout: Literal["user", "system", "text_first"] = Field(
-        "user", description="how prompt and text are put to the generator: one turn, two roles, or the text first"
-    )
+    layout: Literal["system", "user", "text_first"] = Field(
+        "system", description="how prompt and text are put to the generator: two roles (one turn for templates that "
+                              "have no system role), one turn, or one turn with the text first"
+    )  # fmt: skip
     generic: str = Field(CONSTANT, description="prompt against which a candidate's effect is measured")
     scored: int = Field(8, ge=1, description="traces of a group on which candidates are scored")
     right: float = Field(0.5, gt=0, le=1, description="sharpened cosine with the truth from which a prompt is right")
@@ -107,10 +108,13 @@ class LearnConfig(Strict, frozen=True):
     draws: int = Field(8, ge=2, description="answers of its own for each trace, from which pairs are made")
     gap: float = Field(0.15, gt=0, description="least difference in sharpened cosine between both of a pair")
     gold: float = Field(0.5, ge=0, le=1, description="share of the pairs whose better one is the true prompt")
+    least: float = Field(0.5, ge=-1, le=1, description="sharpened cosine with the truth that the better one must have")
     ratio: float = Field(2.0, ge=1, description="pairs whose one is longer than so many times the other are left out")
     beta: float = Field(0.1, gt=0, description="DPO's beta")
     sft: float = Field(1.0, ge=0, description="weight of the better one's own likelihood beside DPO")
     cluster: int = Field(32, ge=1, description="traces of one prompt cluster at most")
+    known: float = Field(0.1, ge=0, lt=1, description="share of the train traces that are kept for a test on known "
+                                                      "prompts and new texts")  # fmt: skip
     lora: LearnLoraSettings = LearnLoraSettings()
     train: SftTrainSettings = SftTrainSettings()
     preference: DpoTrainSettings = DpoTrainSettings()

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CONSTANT_ID, OTHER_ID, TRUE_ID = -1, -2, -3
-"""Candidate ids of what is no candidate and is measured beside them: the constant prompt, another group's prompt, the
-truth."""
-
 
 @dataclass(frozen=True, slots=True)
 class DrawRow:
@@ -18,7 +14,7 @@ class DrawRow:
 
     source: zero_shot, few_shot, together (several traces shown at once) or bank. trace_id: what it was asked about.
     draw: the number of the answer, 0 the greedy one; of the bank, the place. text: None where none came or it was
-    refused, with the reason in `error`.
+    refused, with the reason in `error`. retrieved: the likeness by which the bank has given it.
     """
 
     group_id: str
@@ -27,23 +23,44 @@ class DrawRow:
     draw: int
     text: str | None
     error: str | None = None
+    retrieved: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """What is known of a candidate. likelihood: by how many nats a token it makes the rewritten text likelier than the
-    generic prompt; posterior: log-probability a token that the recoverer gives it; consensus: mean likeness with the
-    answers drawn; critic: likeness with what the critic expects; retrieved: likeness by which the bank has given it;
-    votes: share of the draws that said it. All but votes and consensus may be unknown, with the reason in `error`."""
+    """What is known of a candidate.
+
+    votes: share of the draws that said it; consensus: its mean sharpened cosine with the other draws (minimum Bayes
+    risk). likelihood: nats a token by which it makes the rewritten texts likelier than the generic prompt does.
+    posterior: log-probability (nats, the mean over the group's traces) that the recoverer gives it. critic: cosine
+    with what the critic expects. retrieved: likeness by which the bank has given it. What is unknown is None, with the
+    reason in `error` where a call failed.
+    """
 
     group_id: str
     candidate_id: int
     text: str
     sources: list[str]
-    votes: float
-    consensus: float
+    votes: float | None
+    consensus: float | None
     likelihood: float | None
     posterior: float | None
     critic: float | None
     retrieved: float | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgainRow:
+    """A text of a group written again, by the generator under a prompt. name: which prompt (predicted, true, constant,
+    other). likelihood: as in PartRow. text: None where none came, with the reason in `error`. rouge_l: with the
+    rewritten text, 0 to 1; same: whether both are the same, case and spacing aside."""
+
+    group_id: str
+    name: str
+    trace_id: str
+    likelihood: float | None
+    text: str | None
+    rouge_l: float | None
+    same: bool | None
     error: str | None = None

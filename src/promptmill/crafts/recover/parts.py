@@ -1,0 +1,147 @@
+"""What is known of each candidate, part by part: how it stands to the others, and what models make of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from promptmill.crafts.recover.candidates import Candidate, Shorten, drawn_rows, request_of
+from promptmill.crafts.recover.config import RankConfig
+from promptmill.crafts.recover.layout import messages
+from promptmill.crafts.recover.space import Space, sharpened
+from promptmill.crafts.recover.tables import DrawRow, PartRow
+from promptmill.crafts.recover.traces import Group, Trace
+from promptmill.model.chat import Failure, ScoreRequest, Scores
+from promptmill.model.gate import Model, together
+from promptmill.vary.wording import Wording
+
+if TYPE_CHECKING:
+    from promptmill.crafts.recover.critic import Critic
+
+PARTS = ("likelihood", "posterior", "consensus", "votes", "critic", "retrieved")
+DIGITS = 5
+Rated = list[float | None]
+
+
+@dataclass(frozen=True)
+class Rater:
+    """generator: the model that wrote the texts, or one that stands for it; None where none can score. recoverer: the
+    model that was asked, where it can score. critic: None where none is fitted."""
+
+    space: Space
+    config: RankConfig
+    wording: Wording
+    shorten: Shorten
+    generator: Model | None = None
+    recoverer: Model | None = None
+    critic: Critic | None = None
+
+    async def parts(self, group: Group, rows: Sequence[DrawRow], candidates: Sequence[Candidate]) -> list[PartRow]:
+        """A row for each candidate. Raises what `Model.ask_score` raises."""
+        if not candidates:
+            return []
+        texts = [one.text for one in candidates]
+        (likelihood, failed), (posterior, silent) = await together(
+            [self.likelihood(group, texts), self.posterior(group, texts)]
+        )
+        consensus, critic = self.consensus(rows, texts), self._critic(group, texts)
+        drawn = len(drawn_rows(rows))
+        error = failed or silent
+        return [
+            PartRow(group.id, at, one.text, list(one.sources), one.votes / drawn if drawn else None, consensus[at],
+                    likelihood[at], posterior[at], critic[at], one.retrieved, error)
+            for at, one in enumerate(candidates)
+        ]  # fmt: skip
+
+    def consensus(self, rows: Sequence[DrawRow], texts: Sequence[str]) -> Rated:
+        """Minimum Bayes risk: the mean sharpened cosine of each text with the draws, itself once left out."""
+        drawn = Counter(row.text for row in drawn_rows(rows) if row.text is not None)
+        others = list(drawn)
+        if not others:
+            return [None] * len(texts)
+        ours, theirs = self.space.vectors(texts), self.space.vectors(others)
+        alike = sharpened(ours @ theirs.T)
+        found: Rated = []
+        for at, text in enumerate(texts):
+            weights = np.array([drawn[other] - (other == text) for other in others], dtype=np.float64)
+            found.append(_rounded(float(alike[at] @ weights / weights.sum())) if weights.sum() else None)
+        return found
+
+    async def likelihood(self, group: Group, texts: Sequence[str]) -> tuple[Rated, str | None]:
+        """Nats a token by which each prompt makes the rewritten texts likelier than the generic one, the mean over the
+        group's traces; and why, where it is not known."""
+        model = self.generator
+        if model is None or not self.config.likelihood:
+            return [None] * len(texts), None
+
+        async def of(trace: Trace, prompt: str) -> Scores | Failure:
+            given = messages(self.config.layout, prompt, trace.original)
+            return await model.ask_score(ScoreRequest(given, (trace.rewritten,)))
+
+        traces, prompts = group.traces[: self.config.scored], [self.config.generic, *texts]
+        came = await together([of(trace, prompt) for trace in traces for prompt in prompts])
+        rows = [came[at : at + len(prompts)] for at in range(0, len(came), len(prompts))]
+        return _means([_over_generic(row) for row in rows], len(texts)), _reason(came)
+
+    async def posterior(self, group: Group, texts: Sequence[str]) -> tuple[Rated, str | None]:
+        """The log-probability of each as the recoverer's answer, the mean over the group's traces. All candidates of a
+        trace share its request, whose computation is made once."""
+        model = self.recoverer
+        if model is None or not self.config.posterior:
+            return [None] * len(texts), None
+
+        async def of(trace: Trace) -> Scores | Failure:
+            return await model.ask_score(ScoreRequest(request_of(self.wording, trace, self.shorten), tuple(texts)))
+
+        came = await together([of(trace) for trace in group.traces[: self.config.scored]])
+        sums: list[Rated] = [list(one.logprobs) if isinstance(one, Scores) else [None] * len(texts) for one in came]
+        return _means(sums, len(texts)), _reason(came)
+
+    def _critic(self, group: Group, texts: Sequence[str]) -> Rated:
+        if self.critic is None:
+            return [None] * len(texts)
+        expected = self.critic.of_group(group)
+        return [_rounded(float(one @ expected)) for one in self.space.vectors(texts)]
+
+
+def _over_generic(row: Sequence[Scores | Failure]) -> Rated:
+    """Of one trace: the generic prompt's scores first, then each candidate's."""
+    generic, *others = row
+    if isinstance(generic, Failure):
+        return [None] * len(others)
+    return [
+        None if isinstance(one, Failure) else (one.logprobs[0] - generic.logprobs[0]) / max(1, one.tokens[0])
+        for one in others
+    ]
+
+
+def _means(rows: Sequence[Rated], count: int) -> Rated:
+    """Over traces; None where a candidate has no score on one of those that others have."""
+    whole = [row for row in rows if any(one is not None for one in row)]
+    found: Rated = []
+    for at in range(count):
+        values = [row[at] for row in whole]
+        known = [one for one in values if one is not None]
+        found.append(_rounded(fmean(known)) if known and len(known) == len(values) else None)
+    return found
+
+
+def _reason(came: Sequence[Scores | Failure]) -> str | None:
+    return next((f"{one.kind}: {one.detail}"[:200] for one in came if isinstance(one, Failure)), None)
+
+
+def _rounded(value: float) -> float:
+    """What is embedded beside a text moves its vector's last digits."""
+    return round(value, DIGITS)
+
+
+async def can_score(model: Model) -> bool:
+    """Whether it tells how likely a given text is: asked once, and recorded."""
+    async with model:
+        came = await model.ask_score(ScoreRequest((("user", "Say yes."),), ("yes",)))
+    return isinstance(came, Scores)

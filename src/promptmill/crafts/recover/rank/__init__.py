@@ -1,0 +1,1 @@
+"""What candidates are ranked by: regressions in closed form, and how rows are held out."""

@@ -1,0 +1,1 @@
+"""The first stage: traces, by giving prompts and texts to a model."""
