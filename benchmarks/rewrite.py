@@ -1,14 +1,15 @@
 """What a rewriter is worth, where the truth is known: the whole pipeline on the embedded model, from intents alone.
 
-    python benchmarks/rewrite.py --out FOLDER [--seed 1] [--prompts 120] [--no-shuffled] [--write]
+    python benchmarks/rewrite.py --out FOLDER [--seed 1] [--prompts 120] [--no-shuffled] [--no-breed] [--write]
 
 The pipeline is given intents and nothing else; it is tested on prompts that it never sees otherwise, drawn from the
 world's grammar in reserved wordings, with reserved texts and the right results, which only the test's scorer sees. Room
 is what the best known wording of each task would bring over the prompts as they are. The control runs the same with
 better and worse exchanged at random, from the same tables: since this model knows something of rewriting beforehand,
-its gain is over the rewriter that has learned nothing. A run that is in FOLDER goes on. --write puts the
-figures into docs/rewrite.md between their markers. The last line is one JSON object:
-{"room_closed", "guard_violations", "left_alone", "shuffled_gain_lo"}.
+its gain is over the rewriter that has learned nothing. Beside it stands what breeds find with as many calls and with
+labelled examples (rewrite_breed.py). A run that is in FOLDER goes on. --write puts the figures into docs/rewrite.md
+between their markers. The last line is one JSON object:
+{"room_closed", "guard_violations", "left_alone", "bred_gain", "shuffled_gain_lo"}, without what was left out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.rewrite_breed import bred, sentences
 from benchmarks.rewrite_prompts import INPUTS, best_known, domains, held_out, write_held
 from promptmill.cli.rewrite import identity_of
 from promptmill.crafts.rewrite.config import RewriteConfig
@@ -128,9 +130,14 @@ def prepared(out: Path, count: int, seed: int) -> tuple[Path, dict[str, float]]:
     return path, found
 
 
-def page_of(found: dict[str, Any], report: dict[str, Any], over: dict[str, float], seed: int) -> list[str]:
-    """The section of docs/rewrite.md."""
+def page_of(
+    found: dict[str, Any], report: dict[str, Any], over: dict[str, float], seed: int, breeds: dict[str, Any] | None
+) -> list[str]:
+    """The section of docs/rewrite.md. breeds: of `bred`; None leaves that row out."""
     share, interval = "{:.0%}".format, "{lo:+.3f} to {hi:+.3f}".format
+    breed_row = []
+    if breeds:
+        breed_row = [f"| breed, at the same number of calls | {breeds['after']:.3f} (gain {interval(**breeds)}) |"]
     return [
         f"`python benchmarks/rewrite.py --out FOLDER --seed {seed} --write`: from seven intents alone, "
         f"{report['synthesize']['dedup']['kept'] - found['prompts']} base prompts that the embedded model wrote, "
@@ -144,6 +151,7 @@ def page_of(found: dict[str, Any], report: dict[str, Any], over: dict[str, float
         f"| first answers of the untrained rewriter | {over['before']:.3f} |",
         f"| first answers of the trained rewriter | {found['raw_after']:.3f} |",
         f"| **what is offered** (guard and proof) | **{found['after']:.3f}** (gain {interval(**found)}) |",
+        *breed_row,
         f"| the best known wording of each task | {found['best_known']:.3f} |",
         f"| control: first answers, learned from shuffled pairs | {over['after']:.3f} "
         f"(over the untrained rewriter: {interval(**over)}) |",
@@ -152,6 +160,7 @@ def page_of(found: dict[str, Any], report: dict[str, Any], over: dict[str, float
         f"better {share(found['left_alone'])} are left alone. {found['guard_violations']:.1%} of the first answers "
         "break a rule; none of these is offered. Left to itself the trained rewriter's first answer is better than "
         "what is offered with proof: the price of leaving good prompts alone.",
+        *(["", sentences(breeds)] if breeds else []),
     ]
 
 
@@ -169,6 +178,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)  # the settings were chosen by the prompts of seed 0
     parser.add_argument("--prompts", type=int, default=120)
     parser.add_argument("--no-shuffled", action="store_true")
+    parser.add_argument("--no-breed", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--set", action="append", default=[], help="key=value, of the pipeline")
     options = parser.parse_args()
@@ -178,6 +188,11 @@ def main() -> None:
     found = figures(report, best)
     print(json.dumps(found, indent=1), f"CPU {report['cpu_seconds']:.0f} s, wall {report['wall_seconds']:.0f} s")
     summary = {key: round(found[key], 4) for key in ("room_closed", "guard_violations", "left_alone")}
+    breeds = None
+    if not options.no_breed:
+        breeds = bred(options.out, held_out(options.prompts, options.seed), report, options.seed)
+        print("breed, at the same number of calls:", json.dumps(breeds))
+        summary["bred_gain"] = round(breeds["gain"], 4)
     if not options.no_shuffled:
         control = run(options.out / f"shuffled-{options.seed}", prompts, options.seed,
                       settings | {"rewrite.pairs.shuffle": True, "rewrite.test.proof": 0},
@@ -187,7 +202,7 @@ def main() -> None:
         print("shuffled, first answers over those of the untrained rewriter:", over)
         summary["shuffled_gain_lo"] = round(over["lo"], 4)
         if options.write:
-            write_section(page_of(found, report, over, options.seed), START, END)
+            write_section(page_of(found, report, over, options.seed, breeds), START, END)
     print(json.dumps(summary))
 
 

@@ -21,6 +21,7 @@ from embedded.writer import describe
 from promptmill.crafts.rewrite.trials import messages
 from promptmill.model.chat import Completion, Request, Sampling
 from promptmill.model.gate import Model
+from promptmill.prompt import Message
 from promptmill.score.exact import Exact
 
 TEXTS = TextKind(most=14, long=0.1, unknown=0.1, natural=0.2)
@@ -80,16 +81,21 @@ def write_held(path: Path, held: Sequence[Held]) -> None:
     path.write_text("".join(json.dumps(one.row(), ensure_ascii=False) + "\n" for one in held), encoding="utf-8")
 
 
+async def score_of(model: Model, asked: Sequence[tuple[Message, ...]], golds: Sequence[str]) -> float:
+    """The share of these messages, 0 to 1, that the model (which is open) answers as the golds say."""
+    hits = 0.0
+    for turns, gold in zip(asked, golds, strict=True):
+        came = await model.ask(Request(turns, Sampling(max_tokens=64)))
+        assert isinstance(came, Completion)
+        hits += SCORER.score(came.text, (gold,), {}).value
+    return hits / len(golds)
+
+
 def best_known(model: Model, held: Sequence[Held], seed: int) -> list[float]:
     """For each prompt the score, on its own inputs, of the wording of its task that does best on other texts."""
 
     async def score(prompt: str, cases: Sequence[str], golds: Sequence[str]) -> float:
-        hits = 0.0
-        for case, gold in zip(cases, golds, strict=True):
-            came = await model.ask(Request(messages(prompt, case), Sampling(max_tokens=64)))
-            assert isinstance(came, Completion)
-            hits += SCORER.score(came.text, (gold,), {}).value
-        return hits / len(cases)
+        return await score_of(model, [messages(prompt, case) for case in cases], golds)
 
     async def best(task: str) -> str:
         rng = Random(f"best {seed} {task}")

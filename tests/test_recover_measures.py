@@ -67,7 +67,7 @@ def test_known_values_of_a_guess():
     assert row["token F1"][0] == pytest.approx(2 * 3 / (4 + 3))  # articles are no words
     assert row["ROUGE-L"][0] == pytest.approx(2 * 3 / (5 + 4))  # make a poem
     cosine = float(SPACE.vectors(["make a poem of it"])[0] @ SPACE.vectors(["Make it a poem."])[0])
-    assert row["scs (n-grams)"][0] == pytest.approx(cosine**3, abs=1e-6)
+    assert row["scs (n-grams)"][0] == pytest.approx(cosine**3, abs=1e-5)
 
 
 def test_bleu_is_that_of_all_guesses_together():

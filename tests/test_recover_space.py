@@ -1,4 +1,4 @@
-"""The space of a recovery: unit vectors, the sharpened cosine, and that figures say in which space they were measured."""
+"""The space of a recovery: unit vectors by n-grams or an embedder, and the sharpened cosine."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ PLACES = {
     "intent": "intents", "rewriter": "rewriter.name", "judges": "rewrite.judge", "test_judges": "rewrite.test.panel",
     "rewrite_rounds": "rewrite.rounds", "generator": "generator.name", "generator_base_url": "generator.base_url",
     "draws": "recover.candidates.draws", "embedder": "recover.rank.embedder", "abstain": "recover.rank.abstain",
-    "layout": "recover.rank.layout",
+    "layout": "recover.rank.layout", "about_texts": "recover.synthesize.about",
 }  # fmt: skip
 """Where in the configuration an option goes; those not named here go by their own name, or are not settings."""
 

@@ -67,11 +67,14 @@ def recover_train(
     other: Annotated[
         list[Path] | None, typer.Option("--test-also", help="more pairs to test on, as of another generator")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="ask no model: prompts of the bank, weighed by the critic alone")
+    ] = False,
 ) -> None:
     """A better recoverer: from true prompts, then from preferences among its own answers; and the test of it."""
     from promptmill.cli.recover_train import train_command
 
-    train_command(pairs, given, other or [])
+    train_command(pairs, given, other or [], offline)
 
 
 @recover.command(
@@ -87,6 +90,9 @@ def recover_synthesize(
     originals: Annotated[
         Path | None, typer.Option("--originals", help="texts of your own: key original_text or text, or a text file")
     ] = None,
+    about: Annotated[
+        list[str] | None, typer.Option("--about", help="what the texts are to be about, where they are written")
+    ] = None,
     layout: Annotated[
         str | None, typer.Option("--layout", help="how prompt and text are put to the model: system, user, text_first")
     ] = None,
@@ -94,4 +100,6 @@ def recover_synthesize(
     """Pairs to learn from: prompts and texts, what the model makes of them, cleaned, and split by what is alike."""
     from promptmill.cli.recover_synthesize import synthesize_command
 
-    synthesize_command(given | {"intents": intent, "prompts": prompts, "originals": originals, "layout": layout})
+    synthesize_command(
+        given | {"intents": intent, "prompts": prompts, "originals": originals, "about_texts": about, "layout": layout}
+    )

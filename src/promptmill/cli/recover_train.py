@@ -12,6 +12,7 @@ from promptmill.cli.options import Given
 from promptmill.cli.recover import bench_of, show_arms
 from promptmill.cli.screen import bars, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import in_all, session
+from promptmill.crafts.recover.config import OFFLINE
 from promptmill.crafts.recover.page import recover_page
 from promptmill.crafts.recover.space import space_of
 from promptmill.crafts.recover.traces import Trace, read_traces
@@ -27,16 +28,17 @@ TRACES = "traces.jsonl"
 """File of a run of recover synthesize."""
 
 
-def train_command(pairs: Path, given: Given, other: Sequence[Path]) -> None:
+def train_command(pairs: Path, given: Given, other: Sequence[Path], offline: bool) -> None:
     for name in ("recoverer", "bank"):
         if given[name]:
             raise InputError(f"--{name} is for predict and submit; what is trained learns from the pairs alone")
-    config = resolve(RecoverTrainConfig, given | {"other": list(other)})
+    config = resolve(RecoverTrainConfig, ({"recover": OFFLINE} if offline else {}) | given | {"other": list(other)})
     traces = read_traces(_file(pairs), need_prompt=True)
     others = {path.stem: read_traces(_file(path), need_prompt=True) for path in config.other}
     if len(others) < len(config.other):
         raise InputError("--test-also: two files have one name; rename one of them")
-    trainable(config.model, config.recover.learn.lora, "recover train")
+    if config.recover.learn.until != "base":
+        trainable(config.model, config.recover.learn.lora, "recover train")
     Shares(config.recover.synthesize.dev, config.recover.synthesize.test)
     space = space_of(config.recover.rank.embedder)
     identity = {
@@ -88,6 +90,19 @@ def _for_page(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any], path: Path) -> None:
+    if result["stages"]:
+        _show_stages(result)
+    for test in result["tests"]:
+        show_arms(test)
+    kept = ", ".join(f"{stage} {score:.3f}" for stage, score in result["dev"].items())
+    calls = ", ".join(f"{count:,} {role}" for role, count in result["calls"].items())
+    show_rows([*([("kept", f"{result['kept']} (dev: {kept})")] if kept else []),
+               ("confidence", result["ranker"]["calibration"]), ("calls", calls or "0"), ("report", path),
+               ("page", path.with_suffix(".html"))])  # fmt: skip
+    out.print(f"next: promptmill recover predict PAIRS --recoverer {path.parent}", markup=False, soft_wrap=True)
+
+
+def _show_stages(result: dict[str, Any]) -> None:
     shown = table("greedy answers to single texts, by what was learned")
     column = f"scs ({result['space']})"
     for head in ("tested on", "learned", column, "exact", "n"):
@@ -98,10 +113,3 @@ def _show(result: dict[str, Any], path: Path) -> None:
             shown.add_row(test["name"], row["arm"], *figures, f"{row['n']:,}")
     out.print(shown)
     out.print()
-    for test in result["tests"]:
-        show_arms(test)
-    kept = ", ".join(f"{stage} {score:.3f}" for stage, score in result["dev"].items())
-    calls = ", ".join(f"{count:,} {role}" for role, count in result["calls"].items())
-    show_rows([("kept", f"{result['kept']} (dev: {kept})"), ("confidence", result["ranker"]["calibration"]),
-               ("calls", calls), ("report", path), ("page", path.with_suffix(".html"))])  # fmt: skip
-    out.print(f"next: promptmill recover predict PAIRS --recoverer {path.parent}", markup=False, soft_wrap=True)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 ALGORITHM = "bank-1"  # change it when the same bank would give other prompts, or in another order
-CRITIC, BY_TEXT, BY_TRACE = 1.0, 0.5, 0.25
-"""How much each way counts by which a prompt can be near, where it is known. By the critic it is best found, by the
-vectors of the texts themselves next, and by likeness with what it did to other texts least (on 1,080 rewrites of
-GPT-3.5, prompt clusters held out)."""
+BY_TEXT, BY_TRACE = 0.5, 0.5
+"""How much each way counts by which a prompt can be near, where it is known; the critic counts by its `lift`, 1 on 1,080
+rewrites of GPT-3.5. There it found the best prompts of clusters it had not seen; likeness with what a prompt did to
+other texts helps where the bank has the prompt or one like it, and costs little where it has not."""
 POOL = 4
 """For so many times as many examples as are shown the nearest are looked at; the seed says which half of them."""
 BLOCK = 512
@@ -139,7 +139,9 @@ class Bank:
         """[m]"""
         ways: list[tuple[float, Floats]] = []
         if self.critic is not None:
-            ways.append((CRITIC, self.prompts_md @ self.critic.of_group(group).astype(np.float32)))
+            ways.append(
+                (self.critic.report.lift or 0.0, self.prompts_md @ self.critic.of_group(group).astype(np.float32))
+            )
         rewritten_d, difference_d = _mean_of(group.traces, self.space)
         known = 1 if difference_d is None else 2
         for ours_d, theirs_sd in ((rewritten_d, self.rewritten_sd), (difference_d, self.difference_sd)):
@@ -199,10 +201,11 @@ def make_bank(known: Sequence[Known], space: Space, critic: Critic | None = None
         for several in heard.values()
     )  # fmt: skip
     places = np.array([at for at, one in enumerate(entries) if one.traces], dtype=np.int64)
-    means = _means([entries[at].traces for at in places], space)
+    prompts = space.vectors([one.prompt for one in entries])
+    means = _means([entries[at].traces for at in places], space, prompts.shape[1])
     useful = critic if critic is not None and critic.kept else None
     live = np.ones(len(entries), dtype=bool)
-    return Bank(space, entries, space.vectors([one.prompt for one in entries]), places, *means, live, useful,
+    return Bank(space, entries, prompts, places, *means, live, useful,
                 len(left_out))  # fmt: skip
 
 
@@ -224,11 +227,10 @@ def _mean_of(traces: Sequence[Trace], space: Space) -> tuple[Floats, Floats | No
     return rewritten.mean(axis=0), known.mean(axis=0) if len(known) else None
 
 
-def _means(several: Sequence[Sequence[Trace]], space: Space) -> tuple[Floats, Floats]:
+def _means(several: Sequence[Sequence[Trace]], space: Space, width: int) -> tuple[Floats, Floats]:
     """[s, d] each: the means of `_texts` over the traces of each prompt, many embedded at once."""
     home = np.array([at for at, traces in enumerate(several) for _ in traces], dtype=np.int64)
     traces = [trace for some in several for trace in some]
-    width = space.vectors(["."]).shape[1]
     sums = np.zeros((2, len(several), width), dtype=np.float32)
     counts = np.zeros((2, len(several), 1), dtype=np.float32)
     for begin in range(0, len(traces), BLOCK):

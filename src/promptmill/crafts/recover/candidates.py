@@ -72,6 +72,8 @@ class Drawer:
     async def draw(self, group: Group) -> list[DrawRow]:
         """All answers of a group, failures and refused ones too. Raises what `Model.ask` raises."""
         traces = group.traces[: self.config.pooled]
+        if not self.config.draws:
+            return self._of_bank(group)
         count = per_trace(self.config.draws, len(traces))
         asked = [self._alone(group, trace, at) for trace in traces for at in range(count)]
         whole = [trace for trace in traces if trace.original is not None]
@@ -129,7 +131,7 @@ class Drawer:
 
 def per_trace(draws: int, traces: int) -> int:
     """Draws for each trace of a group: as many as for one alone, and twice as many as that in all for a group."""
-    return draws if traces == 1 else max(2, -(-2 * draws // traces))
+    return draws if traces == 1 or not draws else max(2, -(-2 * draws // traces))
 
 
 @dataclass
@@ -168,6 +170,11 @@ def candidates_of(rows: Sequence[DrawRow], most: int) -> list[Candidate]:
 def drawn_rows(rows: Sequence[DrawRow]) -> list[DrawRow]:
     """Those that the recoverer said and that may be prompts."""
     return [row for row in rows if row.text is not None and row.source in DRAWN]
+
+
+def voters(rows: Sequence[DrawRow]) -> list[DrawRow]:
+    """Those by whose agreement candidates are weighed: what was drawn; where nothing was, what the bank has given."""
+    return drawn_rows(rows) or [row for row in rows if row.text is not None]
 
 
 def counts_of(rows: Sequence[DrawRow]) -> dict[str, Any]:

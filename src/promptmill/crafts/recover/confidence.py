@@ -82,9 +82,9 @@ class Calibration:
     def __post_init__(self) -> None:
         for name in ("names", "values", "mean", "scale"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        numbers = np.array([self.values, self.mean, self.scale], dtype=np.float64)
-        width = len(self.names) if self.calibrated else 0
-        if numbers.shape != (3, width) or not np.isfinite([*numbers.flat, self.constant]).all():
+        numbers, width = (self.values, self.mean, self.scale), len(self.names) if self.calibrated else 0
+        finite = np.isfinite([self.constant, *(one for several in numbers for one in several)]).all()
+        if {len(several) for several in numbers} != {width} or not finite:
             raise ValueError("signs and weights of a calibration do not fit together")
 
     def confidence(self, signs: Signs) -> float:

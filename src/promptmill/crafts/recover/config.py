@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,8 @@ class SynthesizeConfig(Strict, frozen=True):
     max_tokens: int = Field(256, ge=1, description="new tokens of a text at most")
     longest: int = Field(480, ge=8, description="tokens of a text at most; longer ones are cut in the middle")
     unchanged: float = Field(0.95, gt=0, le=1, description="likeness from which a text counts as not rewritten")
-    alike: float = Field(0.95, gt=0, le=1, description="likeness from which two rewritten texts count as one")
+    alike: float = Field(0.95, gt=0, le=1, description="likeness from which two texts count as one, before as after")
+    about: list[str] = Field([], description="what texts are wanted; none: of everyday things")
     dev: float = Field(0.15, ge=0, lt=1, description="share of the prompt clusters that is held out for choosing")
     test: float = Field(0.2, ge=0, lt=1, description="share of the prompt clusters that is held out for the test")
 
@@ -40,7 +41,8 @@ class SplitConfig(Strict, frozen=True):
 class CandidatesConfig(Strict, frozen=True):
     """Where candidates come from."""
 
-    draws: int = Field(8, ge=1, description="answers of the recoverer for each trace; the first is greedy")
+    draws: int = Field(8, ge=0, description="answers of the recoverer for each trace, the first one greedy; 0: none, "
+                                            "but the bank's")  # fmt: skip
     temperatures: list[float] = Field([1.0], min_length=1, description="of the others, in turn")
     openings: list[str] = Field([""], min_length=1, description="first words that the others are given, in turn")
     few_shot: int = Field(0, ge=0, description="solved examples that every other draw is shown, out of the bank")
@@ -104,7 +106,9 @@ class DpoTrainSettings(SftTrainSettings):
 class LearnConfig(Strict, frozen=True):
     """How a recoverer learns: from true prompts first, then from preferences among its own answers."""
 
-    dpo: bool = Field(True, description="learn from preferences after the true prompts")
+    until: Literal["base", "sft", "dpo"] = Field(
+        "dpo", description="how far it learns: not at all, the true prompts, or preferences after them"
+    )
     draws: int = Field(8, ge=2, description="answers of its own for each trace, from which pairs are made")
     gap: float = Field(0.15, gt=0, description="least difference in sharpened cosine between both of a pair")
     gold: float = Field(0.5, ge=0, le=1, description="share of the pairs whose better one is the true prompt")
@@ -129,3 +133,10 @@ class RecoverConfig(Strict, frozen=True):
     rank: RankConfig = RankConfig()
     behaviour: BehaviourConfig = BehaviourConfig()
     learn: LearnConfig = LearnConfig()
+
+
+OFFLINE: dict[str, Any] = {
+    "candidates": {"draws": 0, "together": 0, "bank": 20}, "rank": {"likelihood": False, "posterior": False},
+    "behaviour": {"texts": 0}, "learn": {"until": "base"},
+}  # fmt: skip
+"""Settings of a recovery that asks no model: prompts of the bank, weighed by the critic and by what they agree on."""

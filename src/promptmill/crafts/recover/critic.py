@@ -46,7 +46,8 @@ class Report:
 
     cosine, scs: of the expected vector with the prompt's. constant_cosine, constant_scs: of the mean vector of the
     prompts that were not held out. nearest_scs: of a text, the one of those prompts that is nearest to the expected
-    vector. over_constant: how much higher scs is than constant_scs, [mean, lo, hi], by bootstrap over clusters.
+    vector. lift: by how many standard deviations the true prompt is nearer to the expected vector than those prompts
+    are. over_constant: how much higher scs is than constant_scs, [mean, lo, hi], by bootstrap over clusters.
     """
 
     space: str
@@ -60,6 +61,7 @@ class Report:
     constant_cosine: float | None = None
     constant_scs: float | None = None
     nearest_scs: float | None = None
+    lift: float | None = None
     over_constant: list[float] | None = None
 
 
@@ -224,22 +226,24 @@ def _report(
 ) -> Report:  # fmt: skip
     """Each fold is measured with the penalty that the other folds choose."""
     rows = len(fold_n)
-    cosines, constants, nearest = np.empty(rows), np.empty(rows), np.empty(rows)
+    cosines, constants, nearest, lifts = (np.empty(rows) for _ in range(4))
     for fold, solver in solvers.items():
         here = fold_n == fold
         held, others = data.at(here), data.at(~here)
         (said,) = solver.expected(held, [_best(cosines_ln[:, ~here], data.weights_n[~here])])
         cosines[here] = np.einsum("nd,nd->n", said, held.prompts_nd)
         constants[here] = held.prompts_nd @ unit(solver.mean_d)
-        texts = others.prompts_nd[(said @ others.prompts_nd.T).argmax(axis=1)]
-        nearest[here] = np.einsum("nd,nd->n", texts, held.prompts_nd)
+        near = said @ others.prompts_nd.T
+        nearest[here] = np.einsum("nd,nd->n", others.prompts_nd[near.argmax(axis=1)], held.prompts_nd)
+        lifts[here] = (cosines[here] - near.mean(axis=1)) / np.maximum(near.std(axis=1), 1e-9)
     scs, constant = sharpened(cosines), sharpened(constants)
     gain, lo, hi, _ = paired_bootstrap(constant, scs, lambda sums, n: sums[..., -1] / n, seed, groups=clusters)
     kept = lo > 0
     reason = f"{'' if kept else 'not clearly '}better than the mean vector on held-out prompt clusters"
     return Report(
         space.name, rows, len(set(clusters)), penalty, kept, reason, float(cosines.mean()), float(scs.mean()),
-        float(constants.mean()), float(constant.mean()), float(sharpened(nearest).mean()), [gain, lo, hi],
+        float(constants.mean()), float(constant.mean()), float(sharpened(nearest).mean()),
+        float(lifts.mean()), [gain, lo, hi],
     )  # fmt: skip
 
 

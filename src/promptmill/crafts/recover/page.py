@@ -15,7 +15,7 @@ NAMES = {"gain": "likelihood gain", "rouge_l": "ROUGE-L", "same": "the same text
 
 
 def recover_page(report: Report) -> Page:
-    parts = (_verdict, _tests, _stages, _learning, _ranker, _made, _examples, spend, _warnings)
+    parts = (_verdict, _tests, _stages, _learning, _ranker, _sizes, _synthesized, _examples, spend, _warnings)
     blocks = chain.from_iterable(part(report) for part in parts)
     generator = f", generator {report['generator']}" if report.get("generator") else ""
     about = f"model {report.get('model', '')}{generator}"
@@ -127,10 +127,33 @@ def _ranker(report: Report) -> list[Block]:
     return [Facts(rows, title="How candidates are weighed", note=note)]
 
 
-def _made(report: Report) -> list[Block]:
+def _sizes(report: Report) -> list[Block]:
     sizes = report.get("sizes")
     return [Facts([(name, count) for name, count in sizes.items()], title="Texts",
                   note="known: other texts of prompts that were learned from.")] if sizes else []  # fmt: skip
+
+
+def _synthesized(report: Report) -> list[Block]:
+    made = report.get("made")
+    if not made:
+        return []
+    traces, prompts, texts = made["traces"], made["prompts"], made["originals"]
+    facts: list[tuple[str, Cell]] = [
+        ("prompts", prompts["count"]), ("of these variations", prompts["variations"]), ("texts", texts["count"]),
+        ("rewritten texts", traces["asked"]), ("kept as pairs", traces["kept"]),
+        *((f"left out: {kind}", count) for kind, count in traces["dropped"].items()),
+        ("result that another prompt gives too", _percent(traces["ambiguous"])),
+        ("clusters of prompts", made["clusters"]["count"]), ("the largest one, prompts", made["clusters"]["largest"]),
+        (f"highest likeness over the splits ({made['space']})", made["nearest"]), ("leaks", made["leaks"]),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [name, counts["train"], counts["dev"], counts["test"]] for name, counts in made["categories"].items()
+    ]
+    return [
+        Facts(facts, title="Pairs"),
+        Table(["intent", "train", "dev", "test"], rows, title="Where they lie",
+              note="Prompts that say nearly the same are in one cluster, and a cluster is in one split."),
+    ]  # fmt: skip
 
 
 def _examples(report: Report) -> list[Block]:

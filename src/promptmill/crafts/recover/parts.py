@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptmill.crafts.recover.candidates import Candidate, Shorten, drawn_rows, request_of
+from promptmill.crafts.recover.candidates import Candidate, Shorten, drawn_rows, request_of, voters
 from promptmill.crafts.recover.config import RankConfig
 from promptmill.crafts.recover.layout import messages
 from promptmill.crafts.recover.space import Space, sharpened
@@ -59,8 +59,9 @@ class Rater:
         ]  # fmt: skip
 
     def consensus(self, rows: Sequence[DrawRow], texts: Sequence[str]) -> Rated:
-        """Minimum Bayes risk: the mean sharpened cosine of each text with the draws, itself once left out."""
-        drawn = Counter(row.text for row in drawn_rows(rows) if row.text is not None)
+        """Minimum Bayes risk: the mean sharpened cosine of each text with the draws (where there are none, with what
+        the bank gave), itself once left out."""
+        drawn = Counter(row.text for row in voters(rows) if row.text is not None)
         others = list(drawn)
         if not others:
             return [None] * len(texts)

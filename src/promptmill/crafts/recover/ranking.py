@@ -105,7 +105,7 @@ def signs(rows: Sequence[PartRow], scores: Sequence[float]) -> dict[str, float |
 def picks_of(rows: Sequence[PartRow], scores: Sequence[float]) -> dict[str, str]:
     """What would be chosen by one part alone; "mbr" is by consensus among what was drawn."""
     found: dict[str, str] = {"all": rows[max(range(len(rows)), key=lambda at: (scores[at], -at))].text}
-    drawn = [row for row in rows if row.votes]
+    drawn = [row for row in rows if row.votes] or rows
     pools: dict[str, tuple[str, Sequence[PartRow]]] = {
         "mbr": ("consensus", drawn), "likelihood": ("likelihood", rows), "posterior": ("posterior", rows),
         "critic": ("critic", rows), "retrieval": ("retrieved", rows),

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -64,16 +65,18 @@ class Training:
         learner = self._learner()
         stages = await self._learned(learner, [*sets["train"], *sets["dev"]])
         tests = {TEST: sets["test"], **({KNOWN: sets["known"]} if sets["known"] else {}), **others}
-        scores = {one.stage: await self._greedy_scs(one, "dev", sets["dev"]) for one in stages}
-        best = next(one for one in stages if one.stage == choose(scores))
+        units = {name: _alone(some) for name, some in tests.items()}
+        units |= {f"{name}, grouped": several for name, some in tests.items() if (several := _grouped(some))}
+        scores = {one.stage: await self._greedy_scs(one, "dev", sets["dev"]) for one in stages[1:] and stages}
+        best = next(one for one in stages if one.stage == choose(scores)) if scores else stages[0]
         critic, bank = self._from_train(sets["train"])
         recoverer = self.open_model(best.model(self.kind))
         predictor = await bench.predictor(recoverer, Ranker.plain(self.config.rank), bank, critic)
-        ranker = await self._fitted(predictor, groups_of(sets["dev"]))
+        ranker = await self._fitted(predictor, [*_alone(sets["dev"]), *_grouped(sets["dev"])])
         ranker.save(bench.run.folder)
         predictor = replace(predictor, ranker=ranker)
-        tested = [await self._tested(predictor, name, groups_of(some)) for name, some in tests.items()]
-        table = [await self._stages(name, some, stages) for name, some in tests.items()]
+        tested = [await self._tested(predictor, name, some) for name, some in units.items()]
+        table = [await self._stages(name, some, stages) for name, some in tests.items()] if scores else []
         return {
             "parts": parts.report, "sizes": {name: len(some) for name, some in sets.items()},
             "learned": [one.report for one in stages], "dev": scores, "kept": best.stage,
@@ -92,9 +95,12 @@ class Training:
         )  # fmt: skip
 
     async def _learned(self, learner: Learner, traces: Sequence[Trace]) -> list[Learned]:
+        until = self.config.learn.until
+        if until == "base":
+            return [Learned("base", tuple(map(Path, self.kind.adapters)), {"stage": "base"})]
         sft = learner.sft(traces)
         stages = [learner.base, sft]
-        if not self.config.learn.dpo:
+        if until == "sft":
             return stages
         lesson = [*learner.lesson(traces, "train"), *learner.lesson(traces, "dev")]
         draws = await self._own_answers(sft, "lesson", _alone(lesson), self.config.learn.draws)
@@ -182,13 +188,18 @@ def _alone(traces: Sequence[Trace]) -> list[Group]:
     return [Group(one.id, (one,)) for one in traces]
 
 
+def _grouped(traces: Sequence[Trace]) -> list[Group]:
+    """The groups of more than one trace."""
+    return [one for one in groups_of(traces) if len(one.traces) > 1]
+
+
 def _sets(traces: Sequence[Trace], config: RecoverConfig, seed: int) -> dict[str, list[Trace]]:
     """train, known (train's prompts, other texts), dev and test. InputError where one that is needed is empty."""
     found: dict[str, list[Trace]] = {"train": [], "known": [], "dev": [], "test": []}
     for one in traces:
         share = int(hashlib.sha256(f"known {seed} {one.id}".encode()).hexdigest()[:16], 16) / 16**16
-        known = one.split == "train" and one.group is None and share < config.learn.known
-        found["known" if known else one.split or "train"].append(one)
+        known = one.split == "train" and share < config.learn.known
+        found["known" if known else one.split or "train"].append(replace(one, group=None) if known else one)
     prompts = {one.prompt for one in found["train"]}
     found["train"] += [one for one in found["known"] if one.prompt not in prompts]
     found["known"] = [one for one in found["known"] if one.prompt in prompts]

@@ -53,8 +53,8 @@ class Weights:
     def __post_init__(self) -> None:
         for name in ("names", "values", "scale"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        numbers = np.array([self.values, self.scale], dtype=np.float64)
-        if numbers.shape != (2, len(self.names)) or not np.isfinite(numbers).all() or not (numbers[1] > 0).all():
+        several = {len(self.names), len(self.values), len(self.scale)}
+        if len(several) > 1 or not np.isfinite([*self.values, *self.scale]).all() or min(self.scale, default=1) <= 0:
             raise ValueError("names, values and scales of weights do not fit together")
 
     def scores(self, candidates: Sequence[Parts]) -> Floats:

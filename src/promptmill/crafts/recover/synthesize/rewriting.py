@@ -41,8 +41,10 @@ def pieces_of(model: Model) -> Pieces:
 
     def tokens(text: str) -> Sequence[tuple[int, int]]:
         assert isinstance(backend, LocalBackend)
-        fast = backend.chat.fast
-        return words(text) if fast is None else fast.encode(text, add_special_tokens=False).offsets
+        fast = backend.chat.fast  # read now, not before: what is finished needs no tokenizer
+        if fast is None:
+            return words(text)
+        return [span for span in fast.encode(text, add_special_tokens=False).offsets if span[0] < span[1]]
 
     return tokens if isinstance(backend, LocalBackend) else words
 

@@ -109,7 +109,7 @@ async def synthesize(
     raises what `Model.ask` raises. What failed otherwise is a row with the reason, and counted in the report.
     """
     settings = config.synthesize
-    intents, about = _named(intents, "an intent"), _named(about, "what texts are wanted about")
+    intents, about = _named(intents, "an intent"), _named(about, "an entry of what texts are about")
     if not intents and not prompts:
         raise InputError("there is nothing to begin with: name an intent, or give prompts of your own")
     shares = Shares(settings.dev, settings.test, seed)
@@ -125,9 +125,8 @@ async def synthesize(
         await rewrite(rewritten, main, config.rank.layout, settings, seed, wanted, work.heard("rewritten", len(wanted)))
     parts = await _traces(work, rewritten, chosen, main, space, shares)
     done = Synthesized(work.made["traces"], {})
-    made = Made(
-        work.made, intents, chosen, count, len(texts), len(originals), done.traces, parts, space, config, shares
-    )
+    made = Made(work.made, intents, chosen, drafted=count, originals=len(texts), given=len(originals),
+                traces=done.traces, parts=parts, space=space, config=config, shares=shares)  # fmt: skip
     return Synthesized(done.stage, report_of(made))
 
 
@@ -156,9 +155,7 @@ async def _originals(work: _Work, given: Sequence[str], about: Sequence[str]) ->
     return found
 
 
-async def _prompts(
-    work: _Work, intents: Sequence[str], given: Sequence[GivenPrompt]
-) -> tuple[list[PromptRow], int]:  # fmt: skip
+async def _prompts(work: _Work, intents: Sequence[str], given: Sequence[GivenPrompt]) -> tuple[list[PromptRow], int]:
     """All prompts, base prompts and variations; and how many base prompts there were before each was taken once."""
     settings, pen, wording = work.config.synthesize, work.writer, work.wording
     drafts = None

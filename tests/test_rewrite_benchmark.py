@@ -1,0 +1,116 @@
+"""The benchmark of rewriters, at its smallest: its baseline with examples. The pipeline itself has tests of its own."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import rewrite_breed
+from benchmarks.rewrite import page_of
+from benchmarks.rewrite_breed import bred, breed, on_their_inputs, part_of, write_task
+from benchmarks.rewrite_prompts import SCORER, Held, held_out
+from embedded.transforms import apply
+from promptmill.model.chat import Request
+from promptmill.model.gate import Model
+from promptmill.model.scripted import ScriptedBackend
+from promptmill.prompt import Prompt
+from promptmill.tasks.load import load_task
+from promptmill.tasks.split import content_hash
+
+UPPER = Held("upper", "medium", "case", "writing a text in capital letters", "Make it loud.",
+             ("the cat sat", "a dog ran home"), ("THE CAT SAT", "A DOG RAN HOME"))  # fmt: skip
+HINT = replace(UPPER, prompt="Bigger letters.")
+BREEDS = {"calls": 1200, "tasks": 2, "share": 600, "used": 1100, "labelled": 80, "before": 0.5, "after": 0.75,
+          "gain": 0.25, "lo": 0.125, "hi": 0.375, "p": 0.01}  # fmt: skip
+
+
+def report_of(calls: int, scores: dict[str, float | None]) -> dict[str, Any]:
+    """Of a rewrite: the scores of these prompts as they are."""
+    rows = [{"prompt": prompt, "base_score": score} for prompt, score in scores.items()]
+    return {"paid": {"calls": calls}, "test": {"rows": rows}}
+
+
+def test_the_calls_are_divided_among_the_tasks_of_the_prompts_that_were_tested(tmp_path, monkeypatch):
+    asked = []
+
+    def bred_here(folder, start, calls, seed):
+        asked.append((start.task, start.prompt, calls))
+        return {"best_prompt": {"system": f"best {start.task}"}, "paid": {"calls": calls - 1}}
+
+    def on_inputs(model, held, prompts):
+        assert prompts == {task: Prompt(f"best {task}") for task in ("first", "upper")}
+        return [1.0 if one.task == "upper" else 0.25 for one in held]
+
+    monkeypatch.setattr(rewrite_breed, "breed", bred_here)
+    monkeypatch.setattr(rewrite_breed, "on_their_inputs", on_inputs)
+    other, untested = replace(UPPER, task="first", prompt="One word."), replace(UPPER, task="last", prompt="Not here.")
+    report = report_of(2001, {"Make it loud.": 0.5, "Bigger letters.": 0.0, "One word.": 0.25, "No golds.": None})
+    found = bred(tmp_path, [UPPER, HINT, other, untested], report, 1)
+    assert asked == [("first", "One word.", 1000), ("upper", "Make it loud.", 1000)], "each from its first prompt"
+    assert {key: found[key] for key in ("calls", "tasks", "share", "used", "labelled")} == {
+        "calls": 2001, "tasks": 2, "share": 1000, "used": 1998, "labelled": 5 * 27,
+    }  # fmt: skip
+    assert (found["before"], found["after"], found["gain"]) == (0.25, 0.75, 0.5)
+    assert found["lo"] <= found["gain"] <= found["hi"]
+    assert found["by_task"] == {"first": 0.25, "upper": 1.0}
+
+
+def test_a_breed_of_a_task_is_labelled_with_texts_that_the_test_does_not_have(tmp_path):
+    start = next(one for one in held_out(20, 3) if one.tier == "clear")
+    task = load_task(str(write_task(tmp_path / "a", start, 8, 1)))
+    assert [len(task.split(name)) for name in ("train", "dev", "test")] == [16, 8, 16]
+    examples = [one for name in ("train", "dev", "test") for one in task.split(name)]
+    texts = [one.fields["input"] for one in examples]
+    assert len({content_hash({"input": text}) for text in [*texts, *start.inputs]}) == 40 + len(set(start.inputs))
+    assert [one.gold for one in examples] == [(apply(start.task, text),) for text in texts]
+    assert (task.prompt.system, task.prompt.user, task.scorer) == (start.prompt, "{input}", SCORER)
+    assert task.description == start.intent
+    again = load_task(str(write_task(tmp_path / "b", start, 8, 1)))
+    assert again.fingerprint == task.fingerprint
+    assert load_task(str(write_task(tmp_path / "c", start, 8, 2))).fingerprint != task.fingerprint
+
+
+def test_choosing_and_proof_take_a_quarter_of_the_calls_at_most():
+    assert [part_of(calls) for calls in (36, 100, 2844, 2880, 10**6)] == [1, 2, 79, 80, 80]
+
+
+def test_a_bred_prompt_is_scored_on_the_inputs_of_each_prompt_of_its_task():
+    def answer(request: Request) -> str:
+        (_, told), (_, text) = request.messages
+        return text.upper() if told == "Capitals." else text
+
+    other = replace(UPPER, golds=("the cat sat", "A DOG RAN HOME"))
+    prompts = {"upper": Prompt("Capitals."), "same": Prompt("Say it.")}
+    held = [UPPER, other, replace(UPPER, task="same")]
+    assert on_their_inputs(Model(ScriptedBackend(answer)), held, prompts) == [1.0, 0.5, 0.0]
+
+
+def test_a_breed_begins_with_the_prompt_keeps_its_calls_and_is_not_made_again(tmp_path, cli, monkeypatch):
+    def in_this_process(command, **_):
+        assert command[:3] == [sys.executable, "-m", "promptmill"]
+        said = cli(*command[3:])
+        assert said.code == 0, said.err
+
+    monkeypatch.setattr(rewrite_breed, "subprocess", SimpleNamespace(run=in_this_process, DEVNULL=None))
+    report = breed(tmp_path, UPPER, 120, 1)
+    assert 0 < report["paid"]["calls"] <= report["budget"]["limits"]["calls"] == 120
+    assert report["seed_prompt"]["system"] == UPPER.prompt
+    assert (report["stopped"], report["dev"]["n"], report["test"]["examples"]) == (None, 3, 6)
+    assert breed(tmp_path, UPPER, 120, 1) == report
+
+
+@pytest.mark.parametrize("breeds", [None, BREEDS])
+def test_the_page_has_a_row_of_breeds_where_there_are_any(breeds):
+    found = dict.fromkeys(("before", "after", "best_known", "raw_after", "gain", "lo", "hi", "room_closed",
+                           "left_alone", "guard_violations"), 0.5) | {"prompts": 4, "good": 2}  # fmt: skip
+    report = {"synthesize": {"dedup": {"kept": 24}}, "rounds": [1], "cpu_seconds": 9.0}
+    lines = page_of(found, report, {"before": 0.5, "after": 0.5, "lo": 0.0, "hi": 0.0}, 1, breeds)
+    text = "\n".join(lines)
+    row = "| breed, at the same number of calls | 0.750 (gain +0.125 to +0.375) |"
+    assert (row in lines) == (breeds is not None)
+    assert ("Breed needs labelled examples of each task" in text) == (breeds is not None)
+    assert ("2 tasks" in text) == (breeds is not None)
