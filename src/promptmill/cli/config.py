@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -156,11 +157,16 @@ class RecoverSynthesizeConfig(AskConfig):
 
 
 C = TypeVar("C", bound=AskConfig)
+SECOND = ("writer", "generator")
+"""Models beside the first one."""
+REACH = ("concurrency", "timeout", "attempts", "base_wait", "api_key_env")
 
 
-def resolve(kind: type[C], given: Given, **more: Any) -> C:
-    """The checked configuration. InputError, one line, for a file, key or value that cannot be used."""
+def resolve(kind: type[C], given: Given, under: Mapping[str, Any] | None = None, **more: Any) -> C:
+    """The checked configuration. under: settings below those of --config. InputError, one line, for a file, key or
+    value that cannot be used."""
     data = read_mapping(path, f"--config {path}") if (path := given.get("config")) else {}
+    data = _over(under or {}, data)
     for name, value in {**given, **more}.items():
         top = PLACES.get(name, name)
         if value not in (None, [], ()) and top.split(".")[0] in kind.model_fields:
@@ -170,12 +176,23 @@ def resolve(kind: type[C], given: Given, **more: Any) -> C:
         if not equals:
             raise InputError(f"--set {setting}: must be key=value, such as --set sampling.top_p=0.9")
         _put(data, key.strip(), _value(value), f"--set {setting}")
-    writer = data.get("writer")
-    if isinstance(writer, dict):  # how to reach a server is said once, unless the writer's differs
-        model = data.get("model") or {}
-        shared = ("concurrency", "timeout", "attempts", "base_wait", "api_key_env")
-        data["writer"] = {key: model[key] for key in shared if key in model} | writer
+    model = data.get("model")
+    for role in SECOND:  # how to reach a server is said once, unless the other's differs
+        if isinstance(data.get(role), dict) and isinstance(model, dict):
+            data[role] = {key: model[key] for key in REACH if key in model} | data[role]
     return checked(kind, data)
+
+
+def _over(under: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data`, and what it does not say as `under` has it; neither is changed."""
+    found = dict(data)
+    for key, value in under.items():
+        mine = found.get(key)
+        if isinstance(value, dict) and isinstance(mine, dict | None):
+            found[key] = _over(value, mine or {})
+        else:
+            found.setdefault(key, value)
+    return found
 
 
 def _value(text: str) -> Any:

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from promptmill.cli.config import RecoverRunConfig, resolve
 from promptmill.cli.options import Given
-from promptmill.cli.screen import bars, err, number, out, plain, show_rows, show_warnings, table
+from promptmill.cli.recover_forecast import calls_of, show_forecast
+from promptmill.cli.screen import bars, number, out, plain, show_rows, show_warnings, table
 from promptmill.cli.session import Session, in_all, session
 from promptmill.crafts.recover.bank import Bank, make_bank
 from promptmill.crafts.recover.bench import Bench
-from promptmill.crafts.recover.config import CONSTANT
 from promptmill.crafts.recover.critic import Critic
 from promptmill.crafts.recover.evaluation import counted, evaluated, examples
 from promptmill.crafts.recover.finished import FinishedRecoverer, finished_recoverer
+from promptmill.crafts.recover.missing import warnings_of
 from promptmill.crafts.recover.page import recover_page
 from promptmill.crafts.recover.predicting import line_of
-from promptmill.crafts.recover.rank.known import read_bank
+from promptmill.crafts.recover.rank.known import Known, read_bank
 from promptmill.crafts.recover.ranking import Prediction, Ranker
 from promptmill.crafts.recover.space import Space, space_of
 from promptmill.crafts.recover.traces import Group, Trace, groups_of, read_traces
 from promptmill.errors import InputError
+from promptmill.model.budget import price_of
 from promptmill.model.gate import run_blocking
+from promptmill.model.load import ModelConfig, open_backend
 from promptmill.report.html import render
 from promptmill.store.files import write_whole
 from promptmill.store.stage import digest
 from promptmill.vary.wording import load_wording
 
 PREDICTIONS = "predictions.jsonl"
+NAME = "pairs"
+"""Of the groups, in the names of tables."""
 SHOWN = 8
+WHICH = ("name", "base_url", "api", "adapters")
+"""What says which model it is."""
 
 
 @dataclass(frozen=True)
@@ -45,33 +55,40 @@ class Recovered:
     report: dict[str, Any]
     path: Path
 
+    @property
+    def each(self) -> Iterator[tuple[Group, Prediction]]:
+        return zip(self.groups, self.predicted, strict=True)
+
 
 def predict_command(pairs: Path, given: Given) -> None:
-    traces = read_traces(pairs)
-    found = _recovered(pairs, traces, given)
+    found = _recovered(pairs, read_traces(pairs), given)
     if found is None:
         return
     if given["json_"]:
         print(json.dumps(found.report, ensure_ascii=False))
-        return
-    _show(found)
+    else:
+        _show(found)
+    _end(found)
 
 
 def submit_command(pairs: Path, given: Given, to: Path) -> None:
-    """A row without text gets the constant prompt, as does one for which no candidate came: a submission with a hole
-    counts for nothing."""
+    """A row without text gets the constant prompt (or its group's), as does one for which no candidate came: a
+    submission with a hole counts for nothing."""
     traces = read_traces(pairs, allow_empty=True)
+    if to.is_dir():
+        raise InputError(f"--to {to}: is a folder; name a file")
     if not to.parent.is_dir():
         raise InputError(f"--to {to}: there is no folder {to.parent}")
     found = _recovered(pairs, [one for one in traces if one.rewritten], given)
     if found is None:
         return
-    prompts = {
-        trace.id: one.prompt for group, one in zip(found.groups, found.predicted, strict=True) for trace in group.traces
-    }
-    rows = [(trace.id, prompts.get(trace.id) or CONSTANT) for trace in traces]
+    own = {one.id: predicted.prompt for group, predicted in found.each for one in group.traces}
+    grouped = {group.traces[0].group: predicted.prompt for group, predicted in found.each}
+    prompts = [own.get(one.id) or (grouped.get(one.group) if one.group else None) for one in traces]
+    constant = found.report["settings"]["rank"]["generic"]
+    rows = [(trace.id, prompt or constant) for trace, prompt in zip(traces, prompts, strict=True)]
     write_whole(to, lambda part: _write_submission(part, rows))
-    holes = sum(not prompts.get(trace.id) for trace in traces)
+    holes = prompts.count(None)
     if holes:
         show_warnings([f"{holes} of {len(traces)} rows have no candidate of their own and got the constant prompt"])
     if given["json_"]:
@@ -79,6 +96,13 @@ def submit_command(pairs: Path, given: Given, to: Path) -> None:
     else:
         show_rows([("rows", f"{len(rows):,}"), ("submission", to), ("report", found.path)])
         out.print(f"next: look at {found.path.with_suffix('.html')}, then hand in {to}", markup=False, soft_wrap=True)
+    _end(found)
+
+
+def _end(found: Recovered) -> None:
+    """No answer came: the exit code says so."""
+    if found.report["counts"]["no_candidate"] == found.report["counts"]["groups"]:
+        raise typer.Exit(1)
 
 
 def _write_submission(path: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -95,31 +119,29 @@ def _recovered(pairs: Path, traces: Sequence[Trace], given: Given) -> Recovered 
     if not traces:
         raise InputError(f"{pairs}: no row has a rewritten_text; there is nothing to recover a prompt from")
     groups, space = groups_of(traces), space_of(config.recover.rank.embedder)
-    known = read_bank(config.bank) if config.bank else []
+    known = read_bank(config.bank) if config.bank else done.known if done else []
+    _check_sources(config, known)
     identity = {
-        "step": "predict", "traces": digest([one.id, one.original, one.rewritten, one.prompt, one.group]
-                                             for one in traces),
+        "step": "predict", "traces": digest(repr(one) for one in traces),
         "recover": config.recover.model_dump(mode="json", exclude={"synthesize", "split", "learn"}),
         "space": space.fingerprint, "bank": digest(repr(one) for one in known),
-        "recoverer": str(done.run.resolve()) if done else None,
-        "generator": config.generator.model_dump(mode="json") if config.generator else None,
+        "recoverer": done.fingerprint(space) if done else None, "generator": fingerprint_of(config.generator, config),
     }  # fmt: skip
-    if _forecast(config, groups, given):
+    if show_forecast(calls_of(config.recover, groups), given):
         return None
     with session("recover", pairs.stem, identity, config, given) as work, bars() as watch:
         bench = bench_of(work, config, space)
         bench.watch = watch
         ranker = done.ranker(config.recover) if done else Ranker.plain(config.recover.rank)
-        critic, bank = done.bank(space) if done else (None, None)
-        if known:
-            bank = make_bank(known, space, critic)
+        critic = done.critic(space) if done else None
+        bank = make_bank(known, space, critic) if known else None
         predicted, found = run_blocking(_predicted(bench, work, groups, ranker, bank, critic))
         write_whole(work.run.folder / PREDICTIONS, lambda part: _write_lines(part, groups, predicted))
         report = {
             "craft": "recover", "step": "predict", "name": pairs.stem, "model": config.model.name,
             "generator": bench.generator.name if bench.generator else None,
             "settings": config.recover.model_dump(mode="json"), "space": space.name, "counts": counted(predicted),
-            "calibrated": ranker.calibration.calibrated, "tests": found, "examples": examples(groups, predicted),
+            "calibrated": ranker.calibration.calibrated, "examples": examples(groups, predicted), **found,
             "warnings": bench.warnings, **in_all(work.store),
         }  # fmt: skip
         path = work.run.finish(report, lambda data: render(recover_page(data)))
@@ -131,36 +153,56 @@ def _config(given: Given, done: FinishedRecoverer | None) -> RecoverRunConfig:
     """A trained recoverer brings its model, its settings and its generator, under what is said here."""
     if done is None:
         return resolve(RecoverRunConfig, given)
-    if given["model"]:
-        raise InputError("--model and --recoverer both name the recoverer; give one of them")
-    more = {"recover": done.config.model_dump(mode="json")}
-    config = resolve(RecoverRunConfig, more | given)
-    generator = config.generator or done.generator
-    return config.model_copy(update={"model": done.model, "generator": generator})
+    config = resolve(RecoverRunConfig, given, under={"recover": done.config.model_dump(mode="json")})
+    said = {name: getattr(config.model, name) for name in config.model.model_fields_set}
+    if named := next((name for name in WHICH if name in said), None):
+        raise InputError(f"--recoverer brings the model that is asked: leave out model.{named}")
+    model = done.model.model_copy(update=said)
+    return config.model_copy(update={"model": model, "generator": config.generator or done.generator})
+
+
+def _check_sources(config: RecoverRunConfig, known: Sequence[Known]) -> None:
+    """That there is something to choose among."""
+    one = config.recover.candidates
+    if not one.draws and not (known and one.bank):
+        raise InputError("candidates.draws is 0 and there is no bank to take prompts from: give a --bank, or draws")
+
+
+def fingerprint_of(kind: ModelConfig | None, config: RecoverRunConfig) -> str | None:
+    """By what a second model's answers are known, found out before a run is begun. InputError or ModelError for one
+    that cannot be used, and for a budget in money where its price is unknown."""
+    if kind is None:
+        return None
+    backend = open_backend(kind)
+    price_of(backend.name, config.budget.price_table(), config.budget.budget())
+    return backend.fingerprint
 
 
 def bench_of(work: Session, config: RecoverRunConfig, space: Space) -> Bench:
     """What a recovery works with. The model itself stands for the generator where none is named."""
-    generator = work.another(config.generator, "generator") if config.generator else work.model
+    kind = config.generator
+    generator = work.model if kind is None or kind == config.model else work.another(kind, "generator")
     return Bench(work.run, config.recover, load_wording(), space, generator, config.seed)
 
 
 async def _predicted(
     bench: Bench, work: Session, groups: Sequence[Group], ranker: Ranker, bank: Bank | None, critic: Critic | None
-) -> tuple[list[Prediction], list[dict[str, Any]]]:
-    """And, where the true prompts are known, what the predictions are worth."""
-    predictor = await bench.predictor(work.model, ranker, bank, critic)
-    async with predictor.open():
-        predicted = await predictor.predict("pairs", groups)
+) -> tuple[list[Prediction], dict[str, Any]]:
+    """And the report of them: what did not come and, where the true prompts are known, what they are worth."""
+    async with work.model, bench.generator or work.model:  # the answer to what a predictor asks counts as one
+        predictor = await bench.predictor(work.model, ranker, bank, critic)
+        predicted = await predictor.predict(NAME, groups)
+        missing = await predictor.missing(NAME, groups)
+        bench.warnings += warnings_of(missing)
         known = [at for at, group in enumerate(groups) if group.prompt is not None]
         if not known:
-            return predicted, []
+            return predicted, {"missing": missing, "tests": []}
         some, theirs = [groups[at] for at in known], [predicted[at] for at in known]
         if bank is not None and (leaks := bank.leaks([one.prompt or "" for one in some])):
             total = len({one.prompt for one in some})
             bench.warnings.append(f"{len(leaks)} of {total} true prompts stand in the bank, or nearly: the figures "
                                   f"flatter; such as {leaks[0]}")  # fmt: skip
-        return predicted, [await evaluated(predictor, "pairs", some, theirs, bench.seed)]
+        return predicted, {"missing": missing, "tests": [await evaluated(predictor, NAME, some, theirs, bench.seed)]}
 
 
 def _write_lines(path: Path, groups: Sequence[Group], predicted: Sequence[Prediction]) -> None:
@@ -169,37 +211,11 @@ def _write_lines(path: Path, groups: Sequence[Group], predicted: Sequence[Predic
             file.write(json.dumps(line_of(group, one), ensure_ascii=False) + "\n")
 
 
-def _forecast(config: RecoverRunConfig, groups: Sequence[Group], given: Given) -> bool:
-    """Say what is to come; True where no more was asked for."""
-    most = forecast(config, groups)
-    err.print("forecast: at most " + ", ".join(f"{count:,} {what}" for what, count in most.items()), soft_wrap=True)
-    if given["forecast"] and given["json_"]:
-        print(json.dumps(most))
-    return bool(given["forecast"])
-
-
-def forecast(config: RecoverRunConfig, groups: Sequence[Group]) -> dict[str, int]:
-    """Calls at most, by what they are for."""
-    from promptmill.crafts.recover.candidates import per_trace
-
-    one, rank = config.recover.candidates, config.recover.rank
-    pooled = [min(len(group.traces), one.pooled) for group in groups]
-    answers = sum(per_trace(one.draws, count) * count + (one.together if count > 1 else 0) for count in pooled)
-    scored = sum(min(count, rank.scored) for count in pooled)
-    found = {"answers": answers}
-    if rank.likelihood or rank.posterior:
-        found["scores"] = scored * ((one.most + 1) * rank.likelihood + rank.posterior)
-    known = sum(group.prompt is not None for group in groups)
-    if known and config.recover.behaviour.texts:
-        found["texts written again"] = 4 * known * config.recover.behaviour.texts
-    return found
-
-
 def _show(found: Recovered) -> None:
     shown = table()
     for head in ("id", "prompt", "confidence"):
         shown.add_column(head, justify="right" if head == "confidence" else "left")
-    for group, one in list(zip(found.groups, found.predicted, strict=True))[:SHOWN]:
+    for group, one in islice(found.each, SHOWN):
         said = plain(one.prompt, 90) if one.prompt and not one.abstained else plain("cannot tell")
         shown.add_row(plain(group.id, 24), said, f"{one.confidence:.2f}")
     out.print(shown)
@@ -220,9 +236,10 @@ def show_arms(test: dict[str, Any]) -> None:
     """What each way of choosing is worth. The page has the intervals of the other figures too."""
     figures = [name for name in test["arms"][0] if name not in ("arm", "n", "unanswered", "clusters")]
     column = f"scs ({test['space']})"
-    shown = table(f"{test['name']}: {test['groups']:,} prompts in {test['clusters']:,} clusters")
+    shown = table()
+    shown.title = plain(f"{test['name']}: {test['groups']:,} prompts in {test['clusters']:,} clusters")
     for head in ("", *figures, "n"):
-        shown.add_column(head, justify="right" if head else "left")
+        shown.add_column(plain(head), justify="right" if head else "left")
     for row in test["arms"]:
         cells = [
             "-" if row[name] is None else _with_interval(row[name]) if name == column else number(row[name][0])

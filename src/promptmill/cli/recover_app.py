@@ -23,9 +23,9 @@ GENERATOR: Group = {
 RANK: Group = {
     "recoverer": Annotated[Path | None, _says("--recoverer", help="run of a recover train, in place of --model")],
     "bank": Annotated[
-        Path | None, _says("--bank", help="prompts that may be the one: CSV, JSONL or parquet, key: rewrite_prompt")
+        Path | None, _says("--bank", help="prompts that may be the one, for a recoverer's own: CSV, JSONL, key: prompt")
     ],
-    "draws": Annotated[int | None, _says("--draws", min=1, help="answers for each pair (8)")],
+    "draws": Annotated[int | None, _says("--draws", min=0, help="answers for each pair (8); 0: the bank's alone")],
     "embedder": Annotated[
         str | None, _says("--embedder", help="minilm, a folder or a Hugging Face name; none: character n-grams")
     ],

@@ -9,11 +9,14 @@ from typing import Any
 
 from promptmill.cli.config import RecoverTrainConfig, resolve
 from promptmill.cli.options import Given
-from promptmill.cli.recover import bench_of, show_arms
-from promptmill.cli.screen import bars, number, out, show_rows, show_warnings, table
+from promptmill.cli.recover import bench_of, fingerprint_of, show_arms
+from promptmill.cli.recover_forecast import calls_to_train, show_forecast
+from promptmill.cli.screen import bars, number, out, plain, show_rows, show_warnings, table
 from promptmill.cli.session import in_all, session
 from promptmill.crafts.recover.config import OFFLINE
+from promptmill.crafts.recover.finished import placed
 from promptmill.crafts.recover.page import recover_page
+from promptmill.crafts.recover.sets import sets_of
 from promptmill.crafts.recover.space import space_of
 from promptmill.crafts.recover.traces import Trace, read_traces
 from promptmill.crafts.recover.training import Training
@@ -22,7 +25,6 @@ from promptmill.model.gate import run_blocking
 from promptmill.report.html import render
 from promptmill.store.stage import digest
 from promptmill.train.answers import trainable
-from promptmill.vary.splits import Shares
 
 TRACES = "traces.jsonl"
 """File of a run of recover synthesize."""
@@ -32,29 +34,31 @@ def train_command(pairs: Path, given: Given, other: Sequence[Path], offline: boo
     for name in ("recoverer", "bank"):
         if given[name]:
             raise InputError(f"--{name} is for predict and submit; what is trained learns from the pairs alone")
-    config = resolve(RecoverTrainConfig, ({"recover": OFFLINE} if offline else {}) | given | {"other": list(other)})
+    config = resolve(RecoverTrainConfig, given | {"other": list(other)}, {"recover": OFFLINE} if offline else None)
     traces = read_traces(_file(pairs), need_prompt=True)
     others = {path.stem: read_traces(_file(path), need_prompt=True) for path in config.other}
     if len(others) < len(config.other):
         raise InputError("--test-also: two files have one name; rename one of them")
     if config.recover.learn.until != "base":
         trainable(config.model, config.recover.learn.lora, "recover train")
-    Shares(config.recover.synthesize.dev, config.recover.synthesize.test)
     space = space_of(config.recover.rank.embedder)
     identity = {
         "step": "train", "traces": _digest(traces), "others": {name: _digest(some) for name, some in others.items()},
         "recover": config.recover.model_dump(mode="json"), "space": space.fingerprint,
-        "generator": config.generator.model_dump(mode="json") if config.generator else None,
+        "generator": fingerprint_of(config.generator, config),
     }  # fmt: skip
+    sets = sets_of(traces, others, config.recover, space, config.seed)
+    if show_forecast(calls_to_train(config.recover, sets), given):
+        return
     with session("recover", pairs.stem, identity, config, given) as work, bars() as watch:
         bench = bench_of(work, config, space)
         bench.watch = watch
-        found = run_blocking(Training(bench, config.model, work.another).run(traces, others))
+        found = run_blocking(Training(bench, config.model, work.another).run(sets))
         run = work.run.folder
         result = {
             "craft": "recover", "step": "train", "name": pairs.stem, "model": config.model.name,
-            "recoverer": config.model.model_dump(mode="json"),
-            "generator": (config.generator or config.model).model_dump(mode="json"),
+            "recoverer": placed(config.model).model_dump(mode="json"),
+            "generator": placed(config.generator or config.model).model_dump(mode="json"),
             "settings": config.recover.model_dump(mode="json"), "space": space.name, **found,
             "adapters": [_within(Path(path), run) for path in found["adapters"]], **in_all(work.store),
         }  # fmt: skip
@@ -94,7 +98,7 @@ def _show(result: dict[str, Any], path: Path) -> None:
         _show_stages(result)
     for test in result["tests"]:
         show_arms(test)
-    kept = ", ".join(f"{stage} {score:.3f}" for stage, score in result["dev"].items())
+    kept = ", ".join(f"{stage} {number(score)}" for stage, score in result["dev"].items())
     calls = ", ".join(f"{count:,} {role}" for role, count in result["calls"].items())
     show_rows([*([("kept", f"{result['kept']} (dev: {kept})")] if kept else []),
                ("confidence", result["ranker"]["calibration"]), ("calls", calls or "0"), ("report", path),
@@ -106,10 +110,10 @@ def _show_stages(result: dict[str, Any]) -> None:
     shown = table("greedy answers to single texts, by what was learned")
     column = f"scs ({result['space']})"
     for head in ("tested on", "learned", column, "exact", "n"):
-        shown.add_column(head, justify="left" if head in ("tested on", "learned") else "right")
+        shown.add_column(plain(head), justify="left" if head in ("tested on", "learned") else "right")
     for test in result["stages"]:
         for row in test["arms"]:
             figures = ["-" if row[name] is None else number(row[name][0]) for name in (column, "exact")]
-            shown.add_row(test["name"], row["arm"], *figures, f"{row['n']:,}")
+            shown.add_row(plain(test["name"]), row["arm"], *figures, f"{row['n']:,}")
     out.print(shown)
     out.print()

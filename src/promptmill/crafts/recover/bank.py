@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 ALGORITHM = "bank-1"  # change it when the same bank would give other prompts, or in another order
-BY_TEXT, BY_TRACE = 0.5, 0.5
-"""How much each way counts by which a prompt can be near, where it is known; the critic counts by its `lift`, 1 on 1,080
-rewrites of GPT-3.5. There it found the best prompts of clusters it had not seen; likeness with what a prompt did to
-other texts helps where the bank has the prompt or one like it, and costs little where it has not."""
+CRITIC, BY_TEXT, BY_TRACE = 1.0, 0.5, 0.5
+"""How much each way counts by which a prompt can be near, where it is known; the critic's `lift` comes on top of it. On
+1,080 rewrites of GPT-3.5 the critic found the best prompts of clusters it had not seen; likeness with what a prompt did
+to other texts helps where the bank has the prompt or one like it, and costs little where it has not."""
 POOL = 4
 """For so many times as many examples as are shown the nearest are looked at; the seed says which half of them."""
 BLOCK = 512
@@ -139,9 +139,8 @@ class Bank:
         """[m]"""
         ways: list[tuple[float, Floats]] = []
         if self.critic is not None:
-            ways.append(
-                (self.critic.report.lift or 0.0, self.prompts_md @ self.critic.of_group(group).astype(np.float32))
-            )
+            weight = CRITIC + (self.critic.report.lift or 0.0)
+            ways.append((weight, self.prompts_md @ self.critic.of_group(group).astype(np.float32)))
         rewritten_d, difference_d = _mean_of(group.traces, self.space)
         known = 1 if difference_d is None else 2
         for ours_d, theirs_sd in ((rewritten_d, self.rewritten_sd), (difference_d, self.difference_sd)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from promptmill.crafts.recover.candidates import told
 from promptmill.crafts.recover.config import BehaviourConfig
 from promptmill.crafts.recover.layout import messages
 from promptmill.crafts.recover.parts import Rater
@@ -19,7 +20,6 @@ from promptmill.crafts.recover.traces import Group, Trace
 from promptmill.model.chat import Completion, Failure, Request, Sampling
 from promptmill.model.gate import Model, together
 from promptmill.score.rouge import rouge_l
-from promptmill.vary.dedup import exactly
 
 PREDICTED, TRUE, CONSTANT, OTHER = "predicted", "true", "constant", "other"
 
@@ -52,11 +52,10 @@ class Behaviour:
 
 def _row(group: Group, name: str, trace: Trace, gain: float | None, came: Completion | Failure) -> AgainRow:
     if isinstance(came, Failure):
-        error = " ".join(f"{came.kind}: {came.detail}".split())[:300]
-        return AgainRow(group.id, name, trace.id, gain, None, None, None, error)
+        return AgainRow(group.id, name, trace.id, gain, None, None, None, told(came))
     text = came.text
     return AgainRow(group.id, name, trace.id, gain, text, round(rouge_l(text, trace.rewritten), 5),
-                    exactly(text) == exactly(trace.rewritten))  # fmt: skip
+                    text.split() == trace.rewritten.split())  # fmt: skip
 
 
 def behaviour_of(rows: Sequence[AgainRow]) -> list[dict[str, Any]]:

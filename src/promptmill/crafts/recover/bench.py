@@ -35,17 +35,22 @@ class Bench:
     async def predictor(
         self, recoverer: Model, ranker: Ranker, bank: Bank | None = None, critic: Critic | None = None
     ) -> Predictor:
-        """A predictor by these; what cannot score is left out, with a warning."""
+        """A predictor by these; what cannot score is left out, with a warning, and a critic that is no better than the
+        mean prompt without one: its report says so."""
         shorten = self.shortener(recoverer)
-        drawer = Drawer(recoverer, self.wording, self.config.candidates, shorten, bank, self.seed)
+        drawer = Drawer(recoverer, self.wording, self.config.candidates, shorten, bank, self.seed,
+                        lambda texts: self.shortener(recoverer, texts))  # fmt: skip
         generator = await self._scoring(self.generator, "likelihood", self.config.rank.likelihood)
         asked = await self._scoring(recoverer, "posterior", self.config.rank.posterior)
-        rater = Rater(self.space, self.config.rank, self.wording, shorten, generator, asked, critic)
+        rater = Rater(self.space, self.config.rank, self.wording, shorten, generator, asked,
+                      critic if critic and critic.kept else None)  # fmt: skip
         behaviour = Behaviour(rater, self.generator, self.config.behaviour) if self.generator else None
         return Predictor(self.run, drawer, rater, ranker, bank.digest if bank else "", behaviour, self.watch)
 
-    def shortener(self, model: Model) -> Shorten:
-        return shortener(model, self.config.candidates.longest)
+    def shortener(self, model: Model, texts: int = 2) -> Shorten:
+        """texts: how many stand in one request."""
+        config = self.config.candidates
+        return shortener(model, config.longest, config.max_tokens, texts)
 
     async def _scoring(self, model: Model | None, part: str, wanted: bool) -> Model | None:
         if model is None or not wanted:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from promptmill.crafts.recover.config import CandidatesConfig
-from promptmill.crafts.recover.refused import refused
+from promptmill.crafts.recover.refused import KINDS, refused
 from promptmill.crafts.recover.tables import DrawRow
 from promptmill.crafts.recover.traces import Group, Trace
 from promptmill.model.chat import Failure, Request, Sampling
@@ -27,6 +27,9 @@ Shorten = Callable[[str], str]
 ZERO_SHOT, FEW_SHOT, TOGETHER, BANK = "zero_shot", "few_shot", "together", "bank"
 DRAWN = (ZERO_SHOT, FEW_SHOT, TOGETHER)
 REASON = 300
+UNREADABLE = "unreadable: there is no prompt in the answer"
+NO_PROMPT = (*KINDS, "unreadable")
+"""Kinds of errors of answers that came and are no prompt; all others are those of calls that failed."""
 
 
 def request_of(wording: Wording, trace: Trace, shorten: Shorten) -> tuple[Message, ...]:
@@ -60,7 +63,11 @@ class Candidate:
 @dataclass(frozen=True)
 class Drawer:
     """Asks the recoverer. The answers of a trace are drawn in ways that differ: greedy first, then by the temperatures
-    and openings of the settings in turn, every other one with solved examples where the bank has some."""
+    and openings of the settings in turn, every other one with solved examples where the bank has some; the first of
+    these is greedy too.
+
+    shorten: a text of a request about one trace. crowded: the same for requests that hold so many texts.
+    """
 
     recoverer: Model
     wording: Wording
@@ -68,6 +75,7 @@ class Drawer:
     shorten: Shorten
     bank: Bank | None = None
     seed: int = 0
+    crowded: Callable[[int], Shorten] | None = None
 
     async def draw(self, group: Group) -> list[DrawRow]:
         """All answers of a group, failures and refused ones too. Raises what `Model.ask` raises."""
@@ -82,42 +90,48 @@ class Drawer:
         return [*await together(asked), *self._of_bank(group)]
 
     async def _alone(self, group: Group, trace: Trace, at: int) -> DrawRow:
-        config, messages, source = self.config, request_of(self.wording, trace, self.shorten), ZERO_SHOT
-        opening = config.openings[(at - 1) % len(config.openings)] if at else ""
-        if at % 2 == 0 and config.few_shot and self.bank is not None:
-            solved = self.bank.shown(group, config.few_shot, self.seed + at)
-            messages, source = (*self._solved(solved), *messages), FEW_SHOT if solved else ZERO_SHOT
-        temperature = config.temperatures[(at - 1) % len(config.temperatures)] if at else 0.0
-        return await self._asked(group, trace, source, at, messages, temperature, opening)
+        few = self.config.few_shot if at % 2 else 0
+        solved = self.bank.shown(group, few, self.seed + at) if few and self.bank is not None else []
+        if solved:
+            return await self._asked(group, [trace], FEW_SHOT, at, self._solved(solved, trace), at == 1)
+        messages = request_of(self.wording, trace, self.shorten)
+        return await self._asked(group, [trace], ZERO_SHOT, at, messages, at == 0)
 
-    def _solved(self, traces: Sequence[Trace]) -> list[Message]:
-        turns: list[Message] = []
-        for one in traces:
-            turns += [*request_of(self.wording, one, self.shorten), ("assistant", one.prompt or "")]
-        return turns
+    def _solved(self, solved: Sequence[Trace], trace: Trace) -> tuple[Message, ...]:
+        shorten, turns = self._crowded(2 * (len(solved) + 1)), list[Message]()
+        for one in solved:
+            turns += [*request_of(self.wording, one, shorten), ("assistant", one.prompt or "")]
+        return (*turns, *request_of(self.wording, trace, shorten))
 
     async def _together(self, group: Group, traces: Sequence[Trace], at: int) -> DrawRow:
         rng = random.Random(f"{self.seed}/{group.id}/{at}")
         some = rng.sample(traces, min(self.config.shown, len(traces))) if at else traces[: self.config.shown]
-        messages = request_together(self.wording, some, self.shorten)
-        temperature = self.config.temperatures[0] if at else 0.0
-        return await self._asked(group, traces[0], TOGETHER, at, messages, temperature, "")
+        messages = request_together(self.wording, some, self._crowded(2 * len(some)))
+        return await self._asked(group, some, TOGETHER, at, messages, at == 0)
+
+    def _crowded(self, texts: int) -> Shorten:
+        return self.crowded(texts) if self.crowded else self.shorten
 
     async def _asked(
-        self, group: Group, trace: Trace, source: str, at: int, messages: tuple[Message, ...], temperature: float,
-        opening: str,
-    ) -> DrawRow:  # fmt: skip
-        sampling = Sampling(temperature, max_tokens=self.config.max_tokens, seed=self.seed if temperature else None)
+        self, group: Group, traces: Sequence[Trace], source: str, at: int, messages: tuple[Message, ...], greedy: bool
+    ) -> DrawRow:
+        """Answer number `at` about these traces."""
+        config = self.config
+        turn = 0 if source == TOGETHER else (at - 1) // (2 if config.few_shot and self.bank else 1)
+        opening = "" if greedy or source == TOGETHER else config.openings[turn % len(config.openings)]
+        temperature = 0.0 if greedy else config.temperatures[turn % len(config.temperatures)]
+        sampling = Sampling(temperature, max_tokens=config.max_tokens, seed=self.seed if temperature else None)
         came = await self.recoverer.ask(Request(messages, sampling, prefix=opening, repeat=at))
+        row = DrawRow(group.id, source, traces[0].id, at, None)
         if isinstance(came, Failure):
-            error = " ".join(f"{came.kind}: {came.detail}".split())[:REASON]
-            return DrawRow(group.id, source, trace.id, at, None, error)
-        text = came.text if not opening or came.text.startswith(opening) else opening + came.text
-        read = read_instruction(text)
+            return replace(row, error=told(came))
+        continues = not opening or await self.recoverer.continues()
+        read = read_instruction(whole_answer(opening, came.text, continues))
         if read is None:
-            return DrawRow(group.id, source, trace.id, at, None, "unreadable: there is no prompt in the answer")
-        reason = refused(read, trace.original, trace.rewritten)
-        return DrawRow(group.id, source, trace.id, at, None if reason else read, reason)
+            return replace(row, error=UNREADABLE)
+        reasons = (refused(read, trace.original, trace.rewritten) for trace in traces)
+        reason = next((one for one in reasons if one), None)
+        return replace(row, error=reason) if reason else replace(row, text=read)
 
     def _of_bank(self, group: Group) -> list[DrawRow]:
         if self.bank is None or not self.config.bank:
@@ -127,6 +141,15 @@ class Drawer:
             DrawRow(group.id, BANK, group.traces[0].id, at, text, retrieved=round(likeness, 5))
             for at, (text, likeness) in enumerate(found)
         ]
+
+
+def whole_answer(opening: str, text: str, continues: bool) -> str:
+    """An answer with the first words that it was given. A model that does not continue them was asked for them in
+    words: it may not have begun so, and then it has begun anew."""
+    if not opening or text.startswith(opening):
+        return text
+    goes_on = continues or text[:1].isspace() or text[:1].islower()
+    return opening + text if goes_on else text
 
 
 def per_trace(draws: int, traces: int) -> int:
@@ -177,7 +200,17 @@ def voters(rows: Sequence[DrawRow]) -> list[DrawRow]:
     return drawn_rows(rows) or [row for row in rows if row.text is not None]
 
 
-def counts_of(rows: Sequence[DrawRow]) -> dict[str, Any]:
-    """How many answers came, and why others did not, by kind."""
-    failed = Counter(row.error.partition(":")[0] for row in rows if row.error)
-    return {"answers": len(drawn_rows(rows)), "failed": dict(failed.most_common())}
+def told(failure: Failure) -> str:
+    """Why a call failed, as "kind: detail", in one line; a server's words may hold what no terminal should be sent."""
+    line = " ".join(f"{failure.kind}: {failure.detail}".split())[:REASON]
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
+
+
+def kind_of(error: str) -> str:
+    """The first word of an error, "kind: detail"."""
+    return error.partition(":")[0]
+
+
+def no_answer(row: DrawRow) -> bool:
+    """Whether the call failed. An answer that is no prompt is an answer all the same."""
+    return row.error is not None and kind_of(row.error) not in NO_PROMPT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from promptmill.train.settings import LoraSettings, Rate, TrainSettings
 
 CONSTANT = "Please improve this text while maintaining its original meaning and tone."
 """A prompt that fits everything and says nothing: the baseline, and what a prompt's effect is measured against."""
+Temperature = Annotated[float, Field(ge=0)]
 
 
 class SynthesizeConfig(Strict, frozen=True):
@@ -43,9 +44,9 @@ class CandidatesConfig(Strict, frozen=True):
 
     draws: int = Field(8, ge=0, description="answers of the recoverer for each trace, the first one greedy; 0: none, "
                                             "but the bank's")  # fmt: skip
-    temperatures: list[float] = Field([1.0], min_length=1, description="of the others, in turn")
+    temperatures: list[Temperature] = Field([1.0], min_length=1, description="of the others, in turn")
     openings: list[str] = Field([""], min_length=1, description="first words that the others are given, in turn")
-    few_shot: int = Field(0, ge=0, description="solved examples that every other draw is shown, out of the bank")
+    few_shot: int = Field(0, ge=0, description="solved examples that every second draw is shown, out of the bank")
     bank: int = Field(8, ge=0, description="prompts of the bank that are candidates, the nearest ones")
     shown: int = Field(4, ge=2, description="traces of a group that are shown together")
     together: int = Field(4, ge=0, description="answers for a group's traces shown together")
@@ -66,9 +67,10 @@ class RankConfig(Strict, frozen=True):
         "system", description="how prompt and text are put to the generator: two roles (one turn for templates that "
                               "have no system role), one turn, or one turn with the text first"
     )  # fmt: skip
-    generic: str = Field(CONSTANT, description="prompt against which a candidate's effect is measured")
+    generic: str = Field(CONSTANT, min_length=1, description="prompt against which a candidate's effect is measured")
     scored: int = Field(8, ge=1, description="traces of a group on which candidates are scored")
-    right: float = Field(0.5, gt=0, le=1, description="sharpened cosine with the truth from which a prompt is right")
+    right: float = Field(0.25, gt=0, le=1, description="sharpened cosine with the truth from which a prompt is right "
+                                                       "(0.25: a cosine of 0.63)")  # fmt: skip
     abstain: float = Field(0.0, ge=0, le=1, description="confidence below which it says that it cannot tell")
     kept: int = Field(8, ge=1, description="candidates that are told, the best ones")
 
@@ -112,7 +114,7 @@ class LearnConfig(Strict, frozen=True):
     draws: int = Field(8, ge=2, description="answers of its own for each trace, from which pairs are made")
     gap: float = Field(0.15, gt=0, description="least difference in sharpened cosine between both of a pair")
     gold: float = Field(0.5, ge=0, le=1, description="share of the pairs whose better one is the true prompt")
-    least: float = Field(0.5, ge=-1, le=1, description="sharpened cosine with the truth that the better one must have")
+    least: float = Field(0.25, ge=-1, le=1, description="sharpened cosine with the truth that the better one must have")
     ratio: float = Field(2.0, ge=1, description="pairs whose one is longer than so many times the other are left out")
     beta: float = Field(0.1, gt=0, description="DPO's beta")
     sft: float = Field(1.0, ge=0, description="weight of the better one's own likelihood beside DPO")

@@ -13,11 +13,14 @@ from promptmill.crafts.recover.measures import Measure, Truth, arms, interval_of
 from promptmill.crafts.recover.predicting import Predictor
 from promptmill.crafts.recover.ranking import Prediction
 from promptmill.crafts.recover.space import Space, scs
+from promptmill.crafts.recover.synthesize.clean import MARK
 from promptmill.crafts.recover.traces import Group
 
 ARMS = ("zero-shot", "few-shot", "together", "retrieval", "mbr", "likelihood", "posterior", "critic", "all")
 """Ways of choosing, in the order of the table: see `ranking.picks_of`."""
 EXAMPLES = 12
+SHOWN = 600
+"""Characters of an example's text, at either end."""
 
 
 async def evaluated(
@@ -26,9 +29,9 @@ async def evaluated(
 ) -> dict[str, Any]:  # fmt: skip
     """The report of predictions of groups whose prompts are known.
 
-    space: in which cosines are; arms: rows of `measures.arms`; right: [share, lo, hi] of first candidates that come
-    near enough to the truth; behaviour: rows of `behaviour_of`; reliability, coverage: of the confidence. Asks the
-    generator for the texts that it writes under the recovered prompts; raises what `Model.ask` raises.
+    space: in which cosines are; arms: rows of `measures.arms`; behaviour: rows of `behaviour_of`; and what
+    `_of_first_ones` gives. Asks the generator for the texts that it writes under the recovered prompts; raises what
+    `Model.ask` raises.
     """
     space, config = predictor.rater.space, predictor.rater.config
     truths = [Truth(group.prompt or "", group.cluster or group.prompt or "") for group in groups]
@@ -37,15 +40,28 @@ async def evaluated(
     again = await predictor.again(name, groups, predicted, foreign)
     picks = {arm: [one.picks.get(arm) for one in predicted] for arm in ARMS}
     known = {arm: guesses for arm, guesses in picks.items() if any(guess is not None for guess in guesses)}
-    hits = right_ones(groups, predicted, space, config)
-    confidences = [one.confidence for one in predicted]
-    calibrated = reliability(confidences, hits)
     return {
         "name": name, "groups": len(groups), "traces": sum(len(one.traces) for one in groups),
         "clusters": len(set(clusters)), "space": space.name,
         "arms": arms(known, truths, space, seed, config.generic, more),
-        "right": interval_of([float(one) for one in hits], clusters, seed),
-        "behaviour": behaviour_of(again),
+        "behaviour": behaviour_of(again), **_of_first_ones(groups, predicted, clusters, space, config, seed),
+    }  # fmt: skip
+
+
+def _of_first_ones(
+    groups: Sequence[Group], predicted: Sequence[Prediction], clusters: Sequence[str], space: Space, config: RankConfig,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """told: groups with a candidate. Of these alone right: [share, lo, hi] of first candidates that come near enough to
+    the truth, and reliability and coverage of the confidence; None and empty where there is none."""
+    there = [at for at, one in enumerate(predicted) if one.prompt is not None]
+    if not there:
+        return {"told": 0, "right": None, "reliability": None, "coverage": []}
+    every = right_ones(groups, predicted, space, config)
+    hits, confidences = [every[at] for at in there], [predicted[at].confidence for at in there]
+    calibrated = reliability(confidences, hits)
+    return {
+        "told": len(there), "right": interval_of([float(one) for one in hits], [clusters[at] for at in there], seed),
         "reliability": {**calibrated._asdict(), "bins": [one._asdict() for one in calibrated.bins]},
         "coverage": [one._asdict() for one in risk_coverage(confidences, hits)],
     }  # fmt: skip
@@ -74,9 +90,14 @@ def examples(groups: Sequence[Group], predicted: Sequence[Prediction]) -> list[d
     """The first ones, for the page."""
     return [
         {
-            "id": group.id, "original": group.traces[0].original, "rewritten": group.traces[0].rewritten,
+            "id": group.id, "original": _cut(group.traces[0].original), "rewritten": _cut(group.traces[0].rewritten),
             "prompt": group.prompt, "confidence": one.confidence, "abstained": one.abstained,
             "candidates": [{"prompt": each.prompt, "score": each.score} for each in one.candidates[:3]],
         }
         for group, one in list(zip(groups, predicted, strict=True))[:EXAMPLES]
     ]  # fmt: skip
+
+
+def _cut(text: str | None) -> str | None:
+    """A long text without its middle."""
+    return text if text is None or len(text) <= 2 * SHOWN else f"{text[:SHOWN].rstrip()}{MARK}{text[-SHOWN:].lstrip()}"

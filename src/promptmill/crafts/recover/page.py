@@ -15,7 +15,7 @@ NAMES = {"gain": "likelihood gain", "rouge_l": "ROUGE-L", "same": "the same text
 
 
 def recover_page(report: Report) -> Page:
-    parts = (_verdict, _tests, _stages, _learning, _ranker, _sizes, _synthesized, _examples, spend, _warnings)
+    parts = (_verdict, _tests, _stages, _learning, _ranker, _sizes, _synthesized, _missing, _examples, spend, _warnings)
     blocks = chain.from_iterable(part(report) for part in parts)
     generator = f", generator {report['generator']}" if report.get("generator") else ""
     about = f"model {report.get('model', '')}{generator}"
@@ -31,13 +31,17 @@ def _verdict(report: Report) -> list[Block]:
         line = f"{counts['told']:,} of {counts['groups']:,} prompts recovered; whether they are right is not known here"
         return [Verdict(line, "open")]
     first = tests[0]
+    if first["right"] is None:
+        return [Verdict(f"no candidate came for any of {first['groups']:,} prompts ({first['name']})", "bad")]
     share, lo, hi = first["right"]
     floor = next(row for row in first["arms"] if row["arm"] == "constant")[f"scs ({first['space']})"]
     ours = next((row for row in first["arms"] if row["arm"] == "all"), None)
     tone: Tone = "open"
     if ours and ours[f"scs ({first['space']})"]:
         tone = "good" if ours[f"scs ({first['space']})"][1] > floor[2] else "open"
-    line = f"{share:.0%} of {first['groups']:,} first candidates come near the true prompt ({first['name']})"
+    line = f"{share:.0%} of {first['told']:,} first candidates come near the true prompt ({first['name']})"
+    if first["told"] < first["groups"]:
+        line += f"; none came for {first['groups'] - first['told']:,} prompts"
     return [Verdict(line, tone, share, lo, hi, whole=True)]
 
 
@@ -76,6 +80,8 @@ def _behaviour(test: Report) -> list[Block]:
 
 def _confidence(test: Report) -> list[Block]:
     found = test["reliability"]
+    if found is None:
+        return []
     bins = [(one["confidence"], one["right"]) for one in found["bins"]]
     cover = [(one["coverage"], one["accuracy"]) for one in test["coverage"]]
     return [
@@ -90,17 +96,16 @@ def _confidence(test: Report) -> list[Block]:
 
 
 def _stages(report: Report) -> list[Block]:
-    tests = report.get("stages") or []
-    if not tests:
-        return []
-    figures = [name for name in tests[0]["arms"][0] if name not in NOT_FIGURES]
-    rows: list[list[Cell]] = [
-        [test["name"], row["arm"], *(_interval(row[name]) for name in figures), row["n"]]
-        for test in tests for row in test["arms"]
-    ]  # fmt: skip
-    note = f"Greedy answers to single texts. Kept, by dev: {report['kept']}."
-    return [Table(["tested on", "learned", *figures, "answers"], rows, title="What each stage of learning brought",
-                  note=note)]  # fmt: skip
+    blocks: list[Block] = []
+    for test in report.get("stages") or []:
+        figures = [name for name in test["arms"][0] if name not in NOT_FIGURES]
+        rows: list[list[Cell]] = [
+            [row["arm"], *(_interval(row[name]) for name in figures), row["n"]] for row in test["arms"]
+        ]
+        note = f"Greedy answers to single texts ({test['name']}). Kept, by dev: {report['kept']}."
+        title = "" if blocks else "What each stage of learning brought"
+        blocks.append(Table(["learned", *figures, "answers"], rows, title=title, note=note))
+    return blocks
 
 
 def _learning(report: Report) -> list[Block]:
@@ -156,6 +161,26 @@ def _synthesized(report: Report) -> list[Block]:
     ]  # fmt: skip
 
 
+def _missing(report: Report) -> list[Block]:
+    sets = [(None, report["missing"])] if report.get("missing") else []
+    sets += [(test["name"], test["missing"]) for test in report.get("tests") or [] if test.get("missing")]
+    rows: list[list[Cell]] = []
+    for name, one in sets:
+        why = [("no answer", one["no_answer"]), ("no prompt", one["no_prompt"]), ("no score", one["unscored"])]
+        rows += [
+            [*([name] if name else []), f"{what}: {kind}", count, one["such_as"][kind]]
+            for what, kinds in why
+            for kind, count in kinds.items()
+        ]
+    if not rows:
+        return []
+    asked = ", ".join(f"{f'{name}: ' if name else ''}{one['asked']:,}" for name, one in sets)
+    note = (f"Answers asked for: {asked}. no answer: calls that failed; no prompt: answers that are none; no score: "
+            "prompts for some of whose texts a part could not be told.")  # fmt: skip
+    heads = [*(["tested on"] if sets[0][0] else []), "what", "how many", "such as"]
+    return [Table(heads, rows, title="What did not come", note=note)]
+
+
 def _examples(report: Report) -> list[Block]:
     found: Sequence[Report] = report.get("examples") or next(
         (test["examples"] for test in report.get("tests") or [] if test.get("examples")), []
@@ -169,8 +194,9 @@ def _examples(report: Report) -> list[Block]:
         ]  # fmt: skip
         if one["prompt"] is not None:
             facts.insert(1, ("true prompt", one["prompt"]))
-        facts += [("original", one["original"]), ("rewritten", one["rewritten"])]
         blocks.append(Facts(facts, title="Examples" if not at else ""))
+        texts = (("original", one["original"]), ("rewritten", one["rewritten"]))
+        blocks += [Text(text, verbatim=True, name=name) for name, text in texts if text is not None]
     return blocks
 
 
@@ -179,7 +205,8 @@ def _warnings(report: Report) -> list[Block]:
 
 
 def _interval(value: Sequence[float] | None) -> Cell:
-    return None if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    """On one line or two: a bracket is not broken, and short enough for five of them side by side."""
+    return None if value is None else f"{value[0]:.3f} [{value[1]:.2f},\N{NO-BREAK SPACE}{value[2]:.2f}]"
 
 
 def _percent(value: float | None) -> Cell:

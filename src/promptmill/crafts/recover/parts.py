@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptmill.crafts.recover.candidates import Candidate, Shorten, drawn_rows, request_of, voters
+from promptmill.crafts.recover.candidates import Candidate, Shorten, drawn_rows, request_of, told, voters
 from promptmill.crafts.recover.config import RankConfig
 from promptmill.crafts.recover.layout import messages
 from promptmill.crafts.recover.space import Space, sharpened
 from promptmill.crafts.recover.tables import DrawRow, PartRow
 from promptmill.crafts.recover.traces import Group, Trace
+from promptmill.errors import ModelError
+from promptmill.model.cache import canonical, key_of
 from promptmill.model.chat import Failure, ScoreRequest, Scores
-from promptmill.model.gate import Model, together
+from promptmill.model.gate import SERVER_FAILURES, Model, together
 from promptmill.vary.wording import Wording
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 PARTS = ("likelihood", "posterior", "consensus", "votes", "critic", "retrieved")
 DIGITS = 5
+BETWEEN = "; "
+"""Stands between reasons."""
+PROBE = ScoreRequest((("user", "Say yes."),), ("yes",))
 Rated = list[float | None]
 
 
@@ -51,7 +57,7 @@ class Rater:
         )
         consensus, critic = self.consensus(rows, texts), self._critic(group, texts)
         drawn = len(drawn_rows(rows))
-        error = failed or silent
+        error = BETWEEN.join(filter(None, (failed, silent))) or None
         return [
             PartRow(group.id, at, one.text, list(one.sources), one.votes / drawn if drawn else None, consensus[at],
                     likelihood[at], posterior[at], critic[at], one.retrieved, error)
@@ -87,7 +93,7 @@ class Rater:
         traces, prompts = group.traces[: self.config.scored], [self.config.generic, *texts]
         came = await together([of(trace, prompt) for trace in traces for prompt in prompts])
         rows = [came[at : at + len(prompts)] for at in range(0, len(came), len(prompts))]
-        return _means([_over_generic(row) for row in rows], len(texts)), _reason(came)
+        return _means([_over_generic(row) for row in rows], len(texts)), _reason("likelihood", came)
 
     async def posterior(self, group: Group, texts: Sequence[str]) -> tuple[Rated, str | None]:
         """The log-probability of each as the recoverer's answer, the mean over the group's traces. All candidates of a
@@ -101,7 +107,7 @@ class Rater:
 
         came = await together([of(trace) for trace in group.traces[: self.config.scored]])
         sums: list[Rated] = [list(one.logprobs) if isinstance(one, Scores) else [None] * len(texts) for one in came]
-        return _means(sums, len(texts)), _reason(came)
+        return _means(sums, len(texts)), _reason("posterior", came)
 
     def _critic(self, group: Group, texts: Sequence[str]) -> Rated:
         if self.critic is None:
@@ -132,17 +138,34 @@ def _means(rows: Sequence[Rated], count: int) -> Rated:
     return found
 
 
-def _reason(came: Sequence[Scores | Failure]) -> str | None:
-    return next((f"{one.kind}: {one.detail}"[:200] for one in came if isinstance(one, Failure)), None)
+def _reason(part: str, came: Sequence[Scores | Failure]) -> str | None:
+    """Why the first call that failed did so."""
+    failed = next((one for one in came if isinstance(one, Failure)), None)
+    if failed is None:
+        return None
+    return f"{part} {told(failed)}".replace(BETWEEN, ", ")
 
 
-def _rounded(value: float) -> float:
-    """What is embedded beside a text moves its vector's last digits."""
-    return round(value, DIGITS)
+def reasons_of(row: PartRow) -> list[str]:
+    """Why parts of it are not known, each "part kind: detail"."""
+    return row.error.split(BETWEEN) if row.error else []
+
+
+def _rounded(value: float) -> float | None:
+    """What is embedded beside a text moves its vector's last digits. A server may call a token impossible: by how much
+    is not known."""
+    return round(value, DIGITS) if math.isfinite(value) else None
 
 
 async def can_score(model: Model) -> bool:
-    """Whether it tells how likely a given text is: asked once, and recorded."""
+    """Whether it tells how likely a given text is: asked once, and recorded where it does. ModelError where it could
+    not be asked: a run that goes on must not go another way than it went before."""
     async with model:
-        came = await model.ask_score(ScoreRequest((("user", "Say yes."),), ("yes",)))
+        known = model.store.get(key_of(canonical(model.fingerprint, PROBE))) is not None
+        if not known and not await model.continues():
+            return False  # a chat server that is only asked: `ask_score` would raise
+        came = await model.ask_score(PROBE)
+    if isinstance(came, Failure) and came.kind in SERVER_FAILURES - {"bad_response"}:
+        raise ModelError(f"{model.name}: could not be asked whether it scores texts ({came.kind}: {came.detail}); run "
+                         "the same command again")  # fmt: skip
     return isinstance(came, Scores)

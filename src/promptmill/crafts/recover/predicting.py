@@ -10,6 +10,7 @@ from typing import Any
 
 from promptmill.crafts.recover.behaviour import CONSTANT, OTHER, PREDICTED, TRUE, Behaviour
 from promptmill.crafts.recover.candidates import FEW_SHOT, TOGETHER, ZERO_SHOT, Drawer, candidates_of
+from promptmill.crafts.recover.missing import missing_of
 from promptmill.crafts.recover.parts import Rater
 from promptmill.crafts.recover.ranking import Prediction, Ranker
 from promptmill.crafts.recover.tables import AgainRow, DrawRow, PartRow
@@ -88,6 +89,12 @@ class Predictor:
         return await fill(stage, groups, make, models=[drawer.recoverer], rows=ROWS,
                           on=self._on(f"{name}: asked", len(groups)))  # fmt: skip
 
+    async def missing(self, name: str, groups: Sequence[Group]) -> dict[str, Any]:
+        """What did not come: see `missing_of`."""
+        draws = (record_of(DrawRow, row) for row in (await self.draws(name, groups)).rows())
+        parts = self.walk(groups, await self.parts(name, groups))
+        return missing_of(draws, (rows[0] for _, rows in parts if rows))
+
     async def again(
         self, name: str, groups: Sequence[Group], predicted: Sequence[Prediction], others: Sequence[str | None]
     ) -> list[AgainRow]:
@@ -99,9 +106,11 @@ class Predictor:
             (group, self._prompts(group, one, other))
             for group, one, other in zip(groups, predicted, others, strict=True)
         ]
+        scoring = behaviour.rater.generator
         stage = self._stage(f"again-{name}", AgainRow, _told(groups), [list(one.items()) for _, one in wanted],
-                            behaviour.generator.fingerprint, behaviour.rater.config.layout,
-                            behaviour.rater.config.generic, behaviour.config.model_dump())  # fmt: skip
+                            behaviour.generator.fingerprint, scoring.fingerprint if scoring else None,
+                            behaviour.rater.config.model_dump(include={"likelihood", "layout", "generic", "scored"}),
+                            behaviour.config.model_dump())  # fmt: skip
 
         async def make(part: Sequence[tuple[Group, dict[str, str]]]) -> list[dict[str, Any]]:
             found = await together([behaviour.of(group, prompts) for group, prompts in part])

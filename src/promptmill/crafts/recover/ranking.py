@@ -32,7 +32,7 @@ class Ranked:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """candidates: the best ones, best first; none where nothing was said that may be a prompt. picks: what each part
-    alone, and each source alone, would have chosen. right: whether the prompt is the true one, where that is known."""
+    alone, and each source alone, would have chosen."""
 
     group_id: str
     candidates: tuple[Ranked, ...]

@@ -54,7 +54,7 @@ class PartRow:
 class AgainRow:
     """A text of a group written again, by the generator under a prompt. name: which prompt (predicted, true, constant,
     other). likelihood: as in PartRow. text: None where none came, with the reason in `error`. rouge_l: with the
-    rewritten text, 0 to 1; same: whether both are the same, case and spacing aside."""
+    rewritten text, 0 to 1; same: whether both are the same, spacing aside: case may be all that was asked for."""
 
     group_id: str
     name: str

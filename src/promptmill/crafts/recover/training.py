@@ -3,8 +3,9 @@ it is tested on prompt clusters that nothing has seen."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import gc
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,32 +14,35 @@ from typing import Any
 
 from promptmill.crafts.recover.bank import Bank, make_bank
 from promptmill.crafts.recover.bench import Bench
-from promptmill.crafts.recover.candidates import request_of
+from promptmill.crafts.recover.candidates import no_answer, request_of
 from promptmill.crafts.recover.confidence import fit_calibration
 from promptmill.crafts.recover.config import RecoverConfig
 from promptmill.crafts.recover.critic import Critic, fit_critic
 from promptmill.crafts.recover.evaluation import counted, evaluated, examples
 from promptmill.crafts.recover.learn import Learned, Learner, choose, pairs_of
 from promptmill.crafts.recover.measures import Measure, Truth, measured
+from promptmill.crafts.recover.missing import warnings_of
 from promptmill.crafts.recover.predicting import Predictor
 from promptmill.crafts.recover.rank.folds import cluster_folds
 from promptmill.crafts.recover.rank.known import solved
 from promptmill.crafts.recover.ranking import Ranker, features, signs
+from promptmill.crafts.recover.sets import Sets, alone, in_groups
 from promptmill.crafts.recover.space import scs
-from promptmill.crafts.recover.synthesize.parts import neighbours, parted
 from promptmill.crafts.recover.tables import DrawRow, PartRow
-from promptmill.crafts.recover.traces import Group, Trace, groups_of, write_traces
-from promptmill.crafts.recover.weights import fit_weights, held_out_scores
-from promptmill.errors import InputError
+from promptmill.crafts.recover.traces import Group, Trace, write_traces
+from promptmill.crafts.recover.weights import better_weights
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig
+from promptmill.model.local import LocalBackend
 from promptmill.store.records import record_of
-from promptmill.vary.splits import Shares
 
 BANK = "bank.jsonl"
 """File of the run: the traces that were learned from, as a bank for later."""
-KNOWN, TEST = "known prompts, new texts", "other prompts"
 FOLDS = 5
+BIG = 100 * 2**20
+"""Bytes of weights from which a model is cleared away at once."""
+LONGEST_NAME = 60
+"""Characters of a set's name in the name of a table."""
 
 
 @dataclass
@@ -54,31 +58,26 @@ class Training:
     def config(self) -> RecoverConfig:
         return self.bench.config
 
-    async def run(self, traces: Sequence[Trace], others: Mapping[str, Sequence[Trace]]) -> dict[str, Any]:
-        """The report; beside it the run gets its adapters, its ranker, its critic and its bank. others: more sets to be
-        tested on, by name. InputError where there is nothing to learn from, to choose by, or to test on."""
-        bench, shares = self.bench, Shares(self.config.synthesize.dev, self.config.synthesize.test, self.bench.seed)
-        parts = parted(traces, bench.space, self.config.split.together, shares)
-        bench.warnings += parts.warnings
-        sets = _sets(parts.traces, self.config, bench.seed)
-        self._check_others(sets["train"], others)
-        learner = self._learner()
-        stages = await self._learned(learner, [*sets["train"], *sets["dev"]])
-        tests = {TEST: sets["test"], **({KNOWN: sets["known"]} if sets["known"] else {}), **others}
-        units = {name: _alone(some) for name, some in tests.items()}
-        units |= {f"{name}, grouped": several for name, some in tests.items() if (several := _grouped(some))}
-        scores = {one.stage: await self._greedy_scs(one, "dev", sets["dev"]) for one in stages[1:] and stages}
+    async def run(self, sets: Sets) -> dict[str, Any]:
+        """The report; beside it the run gets its adapters, its ranker, its critic and its bank."""
+        bench = self.bench
+        bench.warnings += sets.warnings
+        stages = await self._learned(self._learner(), [*sets.train, *sets.dev])
+        tests, units = sets.tests, sets.units
+        scores = {one.stage: await self._greedy_scs(one, "dev", sets.dev) for one in stages[1:] and stages}
         best = next(one for one in stages if one.stage == choose(scores)) if scores else stages[0]
-        critic, bank = self._from_train(sets["train"])
+        critic, bank = self._from_train(sets.train)
         recoverer = self.open_model(best.model(self.kind))
         predictor = await bench.predictor(recoverer, Ranker.plain(self.config.rank), bank, critic)
-        ranker = await self._fitted(predictor, [*_alone(sets["dev"]), *_grouped(sets["dev"])])
-        ranker.save(bench.run.folder)
-        predictor = replace(predictor, ranker=ranker)
-        tested = [await self._tested(predictor, name, some) for name, some in units.items()]
+        async with predictor.open():
+            ranker = await self._fitted(predictor, [*alone(sets.dev), *in_groups(sets.dev)])
+            ranker.save(bench.run.folder)
+            predictor = replace(predictor, ranker=ranker)
+            tested = [await self._tested(predictor, name, some) for name, some in units.items()]
+        del predictor, recoverer
         table = [await self._stages(name, some, stages) for name, some in tests.items()] if scores else []
         return {
-            "parts": parts.report, "sizes": {name: len(some) for name, some in sets.items()},
+            "parts": sets.report, "sizes": sets.sizes,
             "learned": [one.report for one in stages], "dev": scores, "kept": best.stage,
             "adapters": [str(path) for path in best.adapters], "critic": asdict(critic.report),
             "ranker": {"weights": ranker.weights.each, "reason": ranker.weights.reason,
@@ -103,7 +102,7 @@ class Training:
         if until == "sft":
             return stages
         lesson = [*learner.lesson(traces, "train"), *learner.lesson(traces, "dev")]
-        draws = await self._own_answers(sft, "lesson", _alone(lesson), self.config.learn.draws)
+        draws = await self._own_answers(sft, "lesson", alone(lesson), self.config.learn.draws)
         paired = pairs_of(draws, lesson, self.bench.space, self.config.learn, self.bench.seed, self.config.learn.least)
         return [*stages, learner.dpo(sft, traces, paired)]
 
@@ -118,25 +117,31 @@ class Training:
         predictor = await bench.predictor(recoverer, Ranker.plain(plain))
         async with recoverer:
             found = await predictor.draws(f"{name}-{stage.stage}", groups)
+            big = recoverer.awake and _is_big(recoverer)
+        del recoverer, predictor
+        if big:
+            _forget_unused()
         return [record_of(DrawRow, row) for row in found.rows()]
 
-    async def _greedy(self, stage: Learned, name: str, traces: Sequence[Trace]) -> list[str | None]:
-        rows = await self._own_answers(stage, name, _alone(traces), 1)
-        by_trace = {row.trace_id: row.text for row in rows}
-        return [by_trace.get(one.id) for one in traces]
+    async def _greedy(self, stage: Learned, name: str, traces: Sequence[Trace]) -> list[DrawRow]:
+        rows = await self._own_answers(stage, name, alone(traces), 1)
+        by_trace = {row.trace_id: row for row in rows}
+        return [by_trace[one.id] for one in traces]
 
-    async def _greedy_scs(self, stage: Learned, name: str, traces: Sequence[Trace]) -> float:
-        """Mean sharpened cosine of its greedy answers; an unread one counts as 0."""
-        said = await self._greedy(stage, name, traces)
-        return fmean(scs(self.bench.space, [one or "." for one in said], [one.prompt or "" for one in traces])
-                     * [one is not None for one in said])  # fmt: skip
+    async def _greedy_scs(self, stage: Learned, name: str, traces: Sequence[Trace]) -> float | None:
+        """Mean sharpened cosine of its greedy answers. One that is no prompt counts as 0, a call that failed not at
+        all; None where all did."""
+        rows = await self._greedy(stage, name, traces)
+        came = [(row.text, trace.prompt or "") for row, trace in zip(rows, traces, strict=True) if not no_answer(row)]
+        near = scs(self.bench.space, [text or "." for text, _ in came], [prompt for _, prompt in came])
+        return fmean(near * [text is not None for text, _ in came]) if came else None
 
     async def _stages(self, name: str, traces: Sequence[Trace], stages: Sequence[Learned]) -> dict[str, Any]:
         """Each stage's greedy answers to single traces of a set."""
         truths = [Truth(one.prompt or "", one.cluster or one.prompt or "") for one in traces]
         rows = []
         for stage in stages:
-            said = await self._greedy(stage, _file_name(name), traces)
+            said = [row.text for row in await self._greedy(stage, _file_name(name), traces)]
             rows.append({"arm": stage.stage, **measured(said, truths, self.bench.space, self.bench.seed, self.more)})
         return {"name": name, "traces": len(traces), "arms": rows}
 
@@ -151,64 +156,42 @@ class Training:
         """The ranking that brings what is nearest to the truth to the top, and the confidence that goes with it; both
         on dev, the confidence on scores of weights that have not seen the group."""
         config, space = self.config.rank, self.bench.space
-        async with predictor.open():
-            parts = await predictor.parts("dev", groups)
+        parts = await predictor.parts("dev", groups)
         found: list[tuple[Group, list[PartRow]]] = [one for one in predictor.walk(groups, parts) if one[1]]
         near = [scs(space, [row.text for row in rows], [group.prompt or ""] * len(rows)) for group, rows in found]
         told = [[features(row) for row in rows] for _, rows in found]
-        weights = fit_weights(told, near)
         folds = cluster_folds([group.cluster or group.id for group, _ in found], FOLDS, self.bench.seed)
-        held = held_out_scores(told, near, folds)
+        weights, held = better_weights(told, near, folds)
         seen = [signs(rows, scores.tolist()) for (_, rows), scores in zip(found, held, strict=True)]
         right = [bool(near_n[int(scores.argmax())] >= config.right) for near_n, scores in zip(near, held, strict=True)]
         return Ranker(weights, fit_calibration(seen, right), config.abstain, config.kept)
 
     async def _tested(self, predictor: Predictor, name: str, groups: Sequence[Group]) -> dict[str, Any]:
-        async with predictor.open():
-            predicted = await predictor.predict(_file_name(name), groups)
-            found = await evaluated(predictor, _file_name(name), groups, predicted, self.bench.seed, self.more)
-        return {**found, "name": name, "counts": counted(predicted), "examples": examples(groups, predicted)}
-
-    def _check_others(self, train: Sequence[Trace], others: Mapping[str, Sequence[Trace]]) -> None:
-        """Where a set's prompts were learned from, its figures say so."""
-        space, bound = self.bench.space, self.config.split.together
-        learned = [one.prompt for one in train if one.prompt]
-        for name, some in others.items():
-            if leaks := neighbours(space, [one.prompt for one in some if one.prompt], learned, bound):
-                self.bench.warnings.append(f"{name}: {len(leaks)} of its prompts are like one that was learned from, "
-                                           f"such as {leaks[0]}")  # fmt: skip
+        predicted = await predictor.predict(_file_name(name), groups)
+        found = await evaluated(predictor, _file_name(name), groups, predicted, self.bench.seed, self.more)
+        missing = await predictor.missing(_file_name(name), groups)
+        self.bench.warnings += warnings_of(missing, name)
+        return {**found, "name": name, "counts": counted(predicted), "missing": missing,
+                "examples": examples(groups, predicted)}  # fmt: skip
 
 
 def _asked(bench: Bench, shorten: Callable[[str], str], trace: Trace) -> Any:
     return request_of(bench.wording, trace, shorten)
 
 
-def _alone(traces: Sequence[Trace]) -> list[Group]:
-    """Each trace as a group of its own, whatever group it is of."""
-    return [Group(one.id, (one,)) for one in traces]
+def _is_big(model: Model) -> bool:
+    backend = model.backend
+    files = backend.folder.glob("*.safetensors") if isinstance(backend, LocalBackend) else []
+    return sum(path.stat().st_size for path in files) > BIG
 
 
-def _grouped(traces: Sequence[Trace]) -> list[Group]:
-    """The groups of more than one trace."""
-    return [one for one in groups_of(traces) if len(one.traces) > 1]
-
-
-def _sets(traces: Sequence[Trace], config: RecoverConfig, seed: int) -> dict[str, list[Trace]]:
-    """train, known (train's prompts, other texts), dev and test. InputError where one that is needed is empty."""
-    found: dict[str, list[Trace]] = {"train": [], "known": [], "dev": [], "test": []}
-    for one in traces:
-        share = int(hashlib.sha256(f"known {seed} {one.id}".encode()).hexdigest()[:16], 16) / 16**16
-        known = one.split == "train" and share < config.learn.known
-        found["known" if known else one.split or "train"].append(replace(one, group=None) if known else one)
-    prompts = {one.prompt for one in found["train"]}
-    found["train"] += [one for one in found["known"] if one.prompt not in prompts]
-    found["known"] = [one for one in found["known"] if one.prompt in prompts]
-    for name, why in (("train", "to learn from"), ("dev", "to choose by"), ("test", "to test on")):
-        if not found[name]:
-            raise InputError(f"no trace is of the split {name}, so there is nothing {why}: give traces of more prompts "
-                             f"that differ, or name their splits in a column 'split'")  # fmt: skip
-    return found
+def _forget_unused() -> None:
+    """A big model that nobody uses any more leaves the memory now, not when another is there already."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _file_name(name: str) -> str:
-    return "".join(one if one.isalnum() else "-" for one in name)
+    return "".join(one if one.isalnum() else "-" for one in name)[:LONGEST_NAME]

@@ -17,13 +17,17 @@ from promptmill.model.local.cache import Prefix, State, can_share
 from promptmill.model.local.constrain import GrammarError, Grammars
 from promptmill.model.local.folded import compute_prefix, new_state
 from promptmill.model.local.row import Decode, Row, Spelling
-from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Token
+from promptmill.model.local.work import Drawn, Draws, Rated, Rates, Token, Work
 
 COMPACT = 0.75  # finished rows leave when at most this share of the batch is still going
 LEAST_SHARED = 8  # tokens: a shorter common beginning is not worth its own forward pass
 KEPT_PREFIXES = 16
 KEPT_BYTES = 1 << 30  # of all kept prefixes; the last one is kept whatever its size
 LOGITS = 1 << 26  # most logits held at once (256 MB in float32)
+# What a CPU computes at once of a batch that is rated: more does not stay in its cache (a quarter of the time for a
+# model of 1M parameters). Tokens that the rows hold, and logits that are normalised.
+CPU_TOKENS = 2048
+CPU_LOGITS = 1 << 18
 
 
 class Engine:
@@ -44,7 +48,7 @@ class Engine:
     def draw(self, batch: Sequence[Draws], shared: int) -> list[list[Drawn]]:
         """Answers for each of `batch`, in order; `shared` tokens begin all prompts."""
         rows = [row for work in batch for row in self._rows(work)]
-        state, logits_B_V = self._start([work.ids for work in batch], [work.rows for work in batch], shared)
+        state, logits_B_V = self._start(batch, self._prefix(batch, shared))
         _generate(state, logits_B_V, rows, self.grammars)
         drawn = iter([row.result() for row in rows])
         return [[next(drawn) for _ in work.seeds] for work in batch]
@@ -52,7 +56,17 @@ class Engine:
     @torch.inference_mode()
     def rate(self, batch: Sequence[Rates], shared: int) -> list[list[Rated]]:
         """Log-probabilities of the tokens of each continuation, in order."""
-        state, logits_B_V = self._start([work.ids for work in batch], [work.rows for work in batch], shared)
+        prefix = self._prefix(batch, shared)
+        # Those with answers of about one length side by side: little is padding.
+        order = sorted(range(len(batch)), key=lambda at: (_longest(batch[at]), len(batch[at].ids)))
+        most = CPU_TOKENS if self.model.device.type == "cpu" else None
+        rated: dict[int, list[Rated]] = {}
+        for part in _parts(batch, order, shared, most):
+            rated |= zip(part, self._rate([batch[at] for at in part], prefix), strict=True)
+        return [rated[at] for at in range(len(batch))]
+
+    def _rate(self, batch: Sequence[Rates], prefix: Prefix | None) -> list[list[Rated]]:
+        state, logits_B_V = self._start(batch, prefix)
         texts = [text for work in batch for text in work.continuations]
         top = max(work.top for work in batch)
         rated: list[Rated] = [[] for _ in texts]
@@ -80,19 +94,22 @@ class Engine:
             return [Row(work, seed, self.spelling, missed=str(error)) for seed in work.seeds]
         return [Row(work, seed, self.spelling, guide) for seed, guide in zip(work.seeds, guides, strict=True)]
 
-    def _start(self, prompts: list[tuple[int, ...]], repeats: list[int], shared: int) -> tuple[State, Tensor]:
+    def _start(self, batch: Sequence[Work], prefix: Prefix | None) -> tuple[State, Tensor]:
         """Run the prompts and repeat each row as often as it is wanted."""
-        state = new_state(self.model, self._prefix(prompts, shared) if self.share else None)
-        logits_B_V = state.start(prompts)
-        if any(count != 1 for count in repeats):
-            index_B = torch.repeat_interleave(torch.tensor(repeats)).to(logits_B_V.device)
+        state = new_state(self.model, prefix)
+        logits_B_V = state.start([work.ids for work in batch])
+        if any(work.rows != 1 for work in batch):
+            index_B = torch.repeat_interleave(torch.tensor([work.rows for work in batch])).to(logits_B_V.device)
             state.select(index_B)
             logits_B_V = logits_B_V[index_B]
         return state, logits_B_V
 
-    def _prefix(self, prompts: list[tuple[int, ...]], shared: int) -> Prefix | None:
+    def _prefix(self, batch: Sequence[Work], shared: int) -> Prefix | None:
         """The beginning that all prompts share, computed now or kept from an earlier batch. A single prompt shares with
         the one before it."""
+        if not self.share:
+            return None
+        prompts = [work.ids for work in batch]
         first = prompts[0]
         if len(prompts) == 1:
             shared = min(_common(first, self._last), len(first) - 1)
@@ -119,6 +136,25 @@ def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
         if x != y:
             return index
     return min(len(a), len(b))
+
+
+def _longest(work: Rates) -> int:
+    return max(map(len, work.continuations), default=0)
+
+
+def _parts(batch: Sequence[Rates], order: Sequence[int], shared: int, most: int | None) -> list[list[int]]:
+    """`order` cut into runs whose rows hold at most `most` tokens beside the `shared` ones; one work always fits."""
+    parts: list[list[int]] = []
+    rows = prompt = answer = 0
+    for at in order:
+        work = batch[at]
+        rows, prompt, answer = rows + work.rows, max(prompt, len(work.ids)), max(answer, _longest(work))
+        if parts and (most is None or rows * (prompt - shared + answer) <= most):
+            parts[-1].append(at)
+        else:
+            parts.append([at])
+            rows, prompt, answer = work.rows, len(work.ids), _longest(work)
+    return parts
 
 
 class Sampler:
@@ -221,19 +257,19 @@ def _note(
 
 
 def _tokens(logits_B_T_V: Tensor, ids_B_T: Tensor, top: int) -> list[list[Token]]:
-    logits_B_T_V = logits_B_T_V.float()
-    total_B_T_1 = logits_B_T_V.logsumexp(-1, keepdim=True)
-    chosen_B_T = (logits_B_T_V.gather(-1, ids_B_T[..., None]) - total_B_T_1)[..., 0]
-    rows = zip(ids_B_T.tolist(), chosen_B_T.tolist(), strict=True)
-    if not top:
-        return [[Token(i, x) for i, x in zip(ids, logs, strict=True)] for ids, logs in rows]
-    best, which = logits_B_T_V.topk(min(top, logits_B_T_V.shape[-1]), dim=-1)
-    best = best - total_B_T_1
-    tops = [
-        [tuple(zip(i, x, strict=True)) for i, x in zip(ids, logs, strict=True)]
-        for ids, logs in zip(which.tolist(), best.tolist(), strict=True)
-    ]
-    return [
-        [Token(i, x, t) for i, x, t in zip(ids, logs, best_T, strict=True)]
-        for (ids, logs), best_T in zip(rows, tops, strict=True)
-    ]
+    vocabulary = logits_B_T_V.shape[-1]
+    step = max(1, (CPU_LOGITS if logits_B_T_V.device.type == "cpu" else LOGITS) // vocabulary)
+    tokens: list[Token] = []
+    parts = torch.split(logits_B_T_V.reshape(-1, vocabulary), step)
+    for part_N_V, ids_N in zip(parts, torch.split(ids_B_T.reshape(-1), step), strict=True):
+        logs_N_V = part_N_V.float().log_softmax(-1)
+        chosen = logs_N_V.gather(-1, ids_N[:, None])[:, 0].tolist()
+        tops = _tops(logs_N_V, top) if top else [()] * len(chosen)
+        tokens += map(Token, ids_N.tolist(), chosen, tops)
+    count = ids_B_T.shape[1]
+    return [tokens[low : low + count] for low in range(0, len(tokens), count)]
+
+
+def _tops(logs_N_V: Tensor, top: int) -> list[tuple[tuple[int, float], ...]]:
+    best, which = logs_N_V.topk(min(top, logs_N_V.shape[-1]), dim=-1)
+    return [tuple(zip(ids, logs, strict=True)) for ids, logs in zip(which.tolist(), best.tolist(), strict=True)]
