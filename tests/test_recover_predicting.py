@@ -17,6 +17,7 @@ from promptmill.crafts.recover.config import RecoverConfig
 from promptmill.crafts.recover.missing import warnings_of
 from promptmill.crafts.recover.predicting import first_picks, line_of
 from promptmill.crafts.recover.ranking import Prediction, Ranked, Ranker
+from promptmill.crafts.recover.space import space_of
 from promptmill.crafts.recover.tables import DrawRow
 from promptmill.crafts.recover.traces import Group, groups_of
 from promptmill.errors import BudgetSpent
@@ -201,3 +202,12 @@ def test_each_way_of_asking_has_its_first_answer() -> None:
         DrawRow("g", ZERO_SHOT, "t", 2, "b"), DrawRow("g", FEW_SHOT, "t", 3, "c"), DrawRow("g", TOGETHER, "t", 0, "d"),
     ]  # fmt: skip
     assert first_picks(rows) == {"zero-shot": "a", "together": "d"}
+
+
+def test_a_text_has_one_vector_whatever_is_embedded_beside_it() -> None:
+    pytest.importorskip("sentence_transformers")
+    texts = [f"{text} and then {'on ' * at}" for at, text in enumerate(TEXTS * 3)]
+    together = space_of("minilm").vectors(texts)
+    several = space_of("minilm")
+    apart = [several.vectors(texts[at : at + 1 + at % 3])[0] for at in reversed(range(len(texts)))][::-1]
+    assert (together == apart).all()

@@ -96,10 +96,10 @@ def recover_synthesize(
     layout: Annotated[
         str | None, typer.Option("--layout", help="how prompt and text are put to the model: system, user, text_first")
     ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="a copy of the pairs: .csv, .jsonl or .parquet")] = None,
 ) -> None:
     """Pairs to learn from: prompts and texts, what the model makes of them, cleaned, and split by what is alike."""
     from promptmill.cli.recover_synthesize import synthesize_command
 
-    synthesize_command(
-        given | {"intents": intent, "prompts": prompts, "originals": originals, "about_texts": about, "layout": layout}
-    )
+    more = {"intents": intent, "prompts": prompts, "originals": originals, "about_texts": about, "layout": layout}
+    synthesize_command(given | more, to)

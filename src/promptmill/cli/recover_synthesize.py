@@ -16,7 +16,7 @@ from promptmill.crafts.recover.space import space_of
 from promptmill.crafts.recover.synthesize.originals import read_originals
 from promptmill.crafts.recover.synthesize.prompts import read_prompts
 from promptmill.crafts.recover.synthesize.synthesize import synthesize
-from promptmill.crafts.recover.traces import write_traces
+from promptmill.crafts.recover.traces import check_writable, write_traces
 from promptmill.errors import InputError
 from promptmill.model.gate import run_blocking
 from promptmill.report.html import render
@@ -25,7 +25,9 @@ from promptmill.vary.splits import Shares
 from promptmill.vary.wording import load_wording
 
 
-def synthesize_command(given: Given) -> None:
+def synthesize_command(given: Given, to: Path | None = None) -> None:
+    if to:
+        check_writable(to)
     config = resolve(RecoverSynthesizeConfig, given)
     prompts = read_prompts(config.prompts) if config.prompts else []
     originals = read_originals(config.originals) if config.originals else []
@@ -50,6 +52,8 @@ def synthesize_command(given: Given) -> None:
         ))  # fmt: skip
         pairs = work.run.folder / TRACES
         write_traces(pairs, made.traces)
+        if to:
+            write_traces(to, made.traces)
         result = {"craft": "recover", "step": "synthesize", "name": name, "model": config.model.name,
                   "settings": config.recover.model_dump(mode="json"), "space": space.name, "made": made.report,
                   "warnings": made.report["warnings"], **in_all(work.store)}  # fmt: skip

@@ -58,7 +58,9 @@ def space_of(name: str, device: str = "auto") -> Space:
     embedder that cannot be used."""
     if name == "none" or (name == "auto" and not installed()):
         return Grams()
-    return Embedder(DEFAULT if name == "auto" else name, device=device)
+    # One text at a time: what is embedded beside a text moves its vector's last digits, and a run that was killed must
+    # go on to the same figures. Long texts are no slower so, for nothing is padded.
+    return Embedder(DEFAULT if name == "auto" else name, device=device, batch_size=1)
 
 
 def sharpened(cosines: NDArray[np.floating]) -> Floats:

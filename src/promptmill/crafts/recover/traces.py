@@ -134,10 +134,17 @@ def _text(values: Mapping[str, Any], name: str, where: str) -> str | None:
 def write_traces(path: Path, traces: Sequence[Trace]) -> None:
     """CSV, JSON lines or parquet, by the name, with the columns of `read_traces` and `similarity`. InputError for
     another name."""
-    writers = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
-    if path.suffix not in writers:
-        raise InputError(f"{path}: must end in {', '.join(writers)}")
-    write_whole(path, lambda part: writers[path.suffix](part, [_row(one) for one in traces]))
+    check_writable(path)
+    write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix]
+    write_whole(path, lambda part: write(part, [_row(one) for one in traces]))
+
+
+def check_writable(path: Path) -> None:
+    """InputError for a file that `write_traces` cannot write, said before there is anything to write."""
+    if path.suffix not in (".csv", ".jsonl", ".parquet"):
+        raise InputError(f"{path}: must end in .csv, .jsonl or .parquet")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
 
 
 def _row(trace: Trace) -> dict[str, Any]:
