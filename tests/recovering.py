@@ -169,6 +169,13 @@ def lesson_rows() -> list[dict[str, Any]]:
     ]
 
 
+def lesson() -> list[Trace]:
+    return [
+        Trace(row["id"], row["original_text"], row["rewritten_text"], row["rewrite_prompt"], row["group"], row["split"])
+        for row in lesson_rows()
+    ]
+
+
 def begin(*command: str, folder: Path) -> multiprocessing.process.BaseProcess:
     """The command with small shards, in a process of its own that works in a folder."""
     context = multiprocessing.get_context("forkserver")

@@ -81,8 +81,11 @@ def test_rows_of_a_folded_prompt_can_leave_before_anything_follows_it(tiny_backe
         wanted = alone.extend(more)
         both = folding.extend(more.expand(2, -1))
         folding.select(torch.tensor([1]))
-        assert folding.offset == len(ids), "what has its own tokens is not folded"
+        alone.select(torch.tensor([0, 0]))
+        assert alone.offset == 0, "what has its own tokens is not folded"
+        later = [state.extend(more.expand(rows, -1))[-1] for state, rows in ((alone, 2), (folding, 1))]
     assert torch.allclose(both, wanted.expand_as(both), atol=1e-4)
+    assert torch.allclose(*later, atol=1e-4)
 
 
 @pytest.mark.parametrize(("columns", "scores"), [(1, 1), (5, 300), (64, 1 << 19)])

@@ -47,7 +47,7 @@ def test_a_csv_has_the_columns_of_the_competition_first(tmp_path: Path):
 
 
 def test_a_name_of_another_kind_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"t\.txt: must end in \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(InputError, match=r"t\.txt: must end in \.csv, \.jsonl or \.parquet"):
         write_traces(tmp_path / "t.txt", [])
 
 

@@ -17,11 +17,10 @@ from promptmill.crafts.recover.bench import Bench
 from promptmill.crafts.recover.config import OFFLINE
 from promptmill.crafts.recover.finished import finished_recoverer, placed
 from promptmill.crafts.recover.learn import Learned
-from promptmill.crafts.recover.sets import GROUPED, KNOWN, TEST, Sets, alone, in_groups, sets_of
+from promptmill.crafts.recover.sets import GROUPED, KNOWN, TEST, sets_of
 from promptmill.crafts.recover.space import scs
 from promptmill.crafts.recover.traces import Trace, read_traces
 from promptmill.crafts.recover.training import Training
-from promptmill.errors import InputError
 from promptmill.model.chat import CallError, Request
 from promptmill.model.load import ModelConfig
 from promptmill.store.run import Run
@@ -38,11 +37,11 @@ from tests.recovering import (
     WORDING,
     Guesser,
     finished_training,
+    lesson,
     lesson_rows,
     lines,
     model,
     row_of,
-    sets,
     settings,
     trace,
     write_jsonl,
@@ -70,59 +69,6 @@ def own(trained: Path, tmp_path: Path) -> Path:
 
 def predict(cli, *more: str, out: str = "found") -> Said:
     return cli("recover", "predict", "pairs.jsonl", "--recoverer", "recoverer", "--out", out, *more)
-
-
-# What it learns from
-
-
-def lesson() -> list[Trace]:
-    return [
-        Trace(row["id"], row["original_text"], row["rewritten_text"], row["rewrite_prompt"], row["group"], row["split"])
-        for row in lesson_rows()
-    ]
-
-
-def test_traces_are_cut_into_sets_and_some_of_trains_texts_are_kept_for_a_test() -> None:
-    found = sets_of(lesson(), {}, settings(learn={"known": 0.3}), GRAMS, 0)
-    assert {one.prompt for one in found.train} == {UPPER, REVERSE}
-    assert {one.prompt for one in found.dev} == {FIRST}
-    assert {one.prompt for one in found.known} <= {UPPER, REVERSE}
-    assert found.sizes == {"train": 8 - len(found.known), "known": len(found.known), "dev": 4, "test": 8}
-    assert 0 < len(found.known) < 8
-    assert list(found.tests) == [TEST, KNOWN]
-    assert list(found.units) == [TEST, KNOWN, f"{TEST}{GROUPED}"]
-    assert [len(one.traces) for one in found.units[f"{TEST}{GROUPED}"]] == [4, 4]
-
-
-def test_a_prompt_with_one_text_is_learned_from_and_not_tested_on() -> None:
-    single = [one for one in lesson() if one.split != "train" or one.id.endswith("-0")]
-    found = sets_of(single, {}, settings(learn={"known": 0.99}), GRAMS, 0)
-    assert (len(found.train), found.known) == (2, [])
-
-
-def test_other_sets_that_were_learned_from_are_told() -> None:
-    others = {"mine": [trace("x", UPPER)], "new": [trace("x", "Sing a song about the sea.")]}
-    found = sets_of(lesson(), others, settings(), GRAMS, 0)
-    assert [line.split(":")[0] for line in found.warnings] == ["mine"]
-    assert "1 of its prompts are like one that was learned from" in found.warnings[0]
-
-
-@pytest.mark.parametrize("name", [TEST, KNOWN, f"mine{GROUPED}"])
-def test_a_name_that_is_taken_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="rename the file"):
-        sets_of(lesson(), {name: [trace("x", UPPER)]}, settings(), GRAMS, 0)
-
-
-@pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_a_set_that_is_empty_is_named(split: str) -> None:
-    with pytest.raises(InputError, match=f"no trace is of the split {split}"):
-        sets_of([one for one in lesson() if one.split != split], {}, settings(), GRAMS, 0)
-
-
-def test_a_group_called_like_a_trace_gets_a_name_of_its_own() -> None:
-    some = [trace("g", UPPER, group="g"), trace("h", UPPER, TEXTS[1], group="g"), trace("i", UPPER, TEXTS[2])]
-    assert [one.id for one in alone(some)] == ["g", "h", "i"]
-    assert [(one.id, len(one.traces)) for one in in_groups(some)] == [("g (group)", 2)]
 
 
 # The run
@@ -192,8 +138,8 @@ def test_a_forecast_of_a_training_leaves_nothing_behind_and_is_not_exceeded(
 
 
 def test_a_forecast_of_a_training_that_asks_nothing_is_empty() -> None:
-    config = settings(**OFFLINE)
-    assert calls_to_train(config, sets_of(lesson(), {}, config, GRAMS, 0)) == {}
+    config, traces = settings(**OFFLINE), lesson()
+    assert calls_to_train(config, sets_of(traces, {}, config, GRAMS, 0)) == {}
 
 
 def made(said: Any, traces: list[Trace], folder: Path) -> tuple[float | None, Training]:
@@ -356,8 +302,3 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(
 def test_one_pair_is_too_little_and_that_is_said(mistake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "lesson.jsonl", [row_of(trace("a", UPPER))])
     mistake(["recover", "train", "lesson.jsonl", *EMBEDDED], ["no trace is of the split", "more prompts"])
-
-
-def test_sets_are_told_by_their_sizes() -> None:
-    assert Sets([], [], [], [], {}, {}, []).sizes == {"train": 0, "known": 0, "dev": 0, "test": 0}
-    assert sets(candidates__draws=3)[1].startswith("recover.candidates.draws=3")

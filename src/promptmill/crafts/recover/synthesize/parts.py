@@ -7,6 +7,7 @@ by comparing all with all, and checked afterwards.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def parts_of(
         said.setdefault(name, set()).update(splits[prompt])
     # Where a file put neighbours in different splits, those it said nothing of go where they can do no harm.
     pinned = {name: next(split for split in STRICTEST if split in several) for name, several in said.items() if several}
-    split_of = splits_of(dict.fromkeys(names, (HOME,)), shares, pinned)
+    split_of = splits_of(dict.fromkeys(names, (HOME,)), shares, _large(names, shares) | pinned)
     rows = [
         PartRow(prompt, min(marks[prompt], default=name), split, bool(splits[prompt]), len(said[name]) > 1)
         for prompt, name in zip(prompts, names, strict=True)
@@ -155,6 +156,13 @@ def with_parts(traces: Iterable[Trace], parts: Iterable[PartRow]) -> list[Trace]
                      cluster=trace.cluster or place[trace.prompt].cluster)
         for trace in traces
     ]  # fmt: skip
+
+
+def _large(names: Sequence[str], shares: Shares) -> dict[str, str]:
+    """Clusters that are more than what is to be held out: they are for training, or little would be left for it."""
+    held = [share for share in (shares.dev, shares.test) if share > 0]
+    most = max(1.0, min(held, default=1.0) * len(names))
+    return {name: "train" for name, count in Counter(names).items() if count > most}
 
 
 def _marked(prompts: Sequence[str], marks: Mapping[str, Iterable[str]]) -> Iterator[tuple[int, int]]:
