@@ -57,9 +57,10 @@ class Rater:
         )
         consensus, critic = self.consensus(rows, texts), self._critic(group, texts)
         drawn = len(drawn_rows(rows))
+        votes = [round(one.votes / drawn, DIGITS) if drawn else None for one in candidates]
         error = BETWEEN.join(filter(None, (failed, silent))) or None
         return [
-            PartRow(group.id, at, one.text, list(one.sources), one.votes / drawn if drawn else None, consensus[at],
+            PartRow(group.id, at, one.text, list(one.sources), votes[at], consensus[at],
                     likelihood[at], posterior[at], critic[at], one.retrieved, error)
             for at, one in enumerate(candidates)
         ]  # fmt: skip
