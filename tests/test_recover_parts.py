@@ -152,8 +152,8 @@ def test_consensus_is_the_mean_nearness_to_the_other_answers() -> None:
     near = float(scs(GRAMS, [UPPER], [FIRST])[0])
     rows = rated(rater(), texts=texts)
     assert [(row.votes, row.consensus) for row in rows] == [
-        (pytest.approx(2 / 3), pytest.approx((1 + near) / 2, abs=1e-5)),
-        (pytest.approx(1 / 3), pytest.approx(near, abs=1e-5)),
+        (pytest.approx(2 / 3, abs=1e-5), pytest.approx((1 + near) / 2, abs=1e-5)),
+        (pytest.approx(1 / 3, abs=1e-5), pytest.approx(near, abs=1e-5)),
     ]
     assert rated(rater(), texts=[UPPER])[0].consensus is None
 

@@ -209,7 +209,9 @@ def main() -> None:
     try:
         app(again(sys.argv[1:]))
     except PromptmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from promptmill.cli.screen import CONTROL
+
+        print(f"error: {error}".translate(CONTROL), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone (head, say)

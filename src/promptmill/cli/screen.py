@@ -26,6 +26,7 @@ from promptmill.model.budget import Budget, Estimate, Ledger
 
 # What a model writes must not steer the terminal (colours, titles, cursor): control codes are shown, not sent.
 CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+CONTROL |= dict.fromkeys(range(128, 160), 0x2426)  # a second set, which some terminals obey too
 
 out = Console(soft_wrap=False, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -61,7 +62,7 @@ def bars() -> Iterator[Bars]:
 def show_warnings(warnings: Sequence[str]) -> None:
     """On standard error, a line each: results on standard output stay as they are."""
     for warning in warnings:
-        err.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        err.print(plain(f"warning: {warning}"), soft_wrap=True)
 
 
 def show_forecast(most: Estimate, ledger: Ledger, given: Given, bought: str = "") -> bool:

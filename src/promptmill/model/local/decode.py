@@ -24,7 +24,7 @@ LEAST_SHARED = 8  # tokens: a shorter common beginning is not worth its own forw
 KEPT_PREFIXES = 16
 KEPT_BYTES = 1 << 30  # of all kept prefixes; the last one is kept whatever its size
 LOGITS = 1 << 26  # most logits held at once (256 MB in float32)
-# What a CPU computes at once of a batch that is rated: more does not stay in its cache (a quarter of the time for a
+# What a CPU computes at once of a batch that is rated: more does not stay in its cache (a quarter off the time for a
 # model of 1M parameters). Tokens that the rows hold, and logits that are normalised.
 CPU_TOKENS = 2048
 CPU_LOGITS = 1 << 18
