@@ -21,7 +21,8 @@ A row is one candidate of one trace. The likelihood of the generic prompt, which
 computed once for a trace in all three ways. Rendering and tokenising are in all times. The models: the embedded one
 with texts of about a hundred tokens, and a random one of a more usual shape (4 layers, width 256, vocabulary 8,192)
 with texts of 300 to 480. All three ways must give the same scores. The last line is one JSON object: rows a second of
-shared over plain; prefix_ratio is that of default, the lower one of the models.
+shared over plain; prefix_ratio is that of posterior, where a trace's candidates share template and texts, the lower
+one of the models.
 """
 
 from __future__ import annotations
@@ -298,7 +299,7 @@ def main(given: Sequence[str] | None = None, sizes: Sizes = FULL) -> None:
             found = table(ground, medians, apart)
             figures |= {f"{name}_{scoring}": round(ratio, 2) for scoring, ratio in found.items()}
             differences.append(apart)
-    lowest = min(ratio for name, ratio in figures.items() if name.endswith("_default"))
+    lowest = min(ratio for name, ratio in figures.items() if name.endswith("_posterior"))
     print(json.dumps({"prefix_ratio": lowest, **figures, "difference": float(f"{max(differences):.1g}")}))
 
 

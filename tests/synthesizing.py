@@ -1,4 +1,4 @@
-"""A writer and a model that rewrites, by rules, and the first stage of a recovery made with them."""
+"""What the tests of `rewrite synthesize` share: two writers, what is made by them, and what must not lie apart."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptmill.crafts.recover.config import RecoverConfig, SynthesizeConfig
-from promptmill.crafts.recover.space import Grams
-from promptmill.crafts.recover.synthesize.prompts import GivenPrompt
-from promptmill.crafts.recover.synthesize.synthesize import Synthesized, synthesize
+from promptmill.crafts.rewrite.config import SynthesizeConfig
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
+from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
 from promptmill.model.chat import CallError, Request
 from promptmill.model.gate import Model
 from promptmill.model.scripted import ScriptedBackend
 from promptmill.store.run import Run
+from promptmill.vary.alike import likeness_of
 from promptmill.vary.wording import load_wording
 
 WORDING = load_wording()
-SMALL = SynthesizeConfig(originals=8, topics=3, prompts=2, variations=2, texts=3, max_tokens=64)
+SMALL = SynthesizeConfig(topics=5, prompts=3, variations=2, inputs=2, max_tokens=32)
 Say = Callable[[Request], str]
 NAMES = "amber birch cedar daisy ember fjord grape hazel ivory jolly koala lemon mango noble ocean piano quilt".split()
-INTENTS = ("guides", "plays")
 
 
 def words_of(*numbers: int) -> str:
@@ -32,54 +31,42 @@ def words_of(*numbers: int) -> str:
 def fluent(request: Request) -> str:
     """A writer that never says a thing twice."""
     asked, repeat = request.messages[-1][1], request.repeat
-    subject = sum(map(ord, asked))
     if asked.startswith("Name one topic"):
-        return f"{words_of(repeat, subject % 97)} {asked[-5:]}"
-    if asked.startswith("Write a short text"):
-        return f"Sure, here is the text: {words_of(subject, subject + repeat, repeat + 7, repeat * 31 + 5)}."
+        return f"{words_of(repeat)} {asked[-5:]}"
     if "about this topic" in asked:
-        return f"Tell {words_of(repeat * 11 + 3, repeat * 31 + 5)} of {asked.rpartition('Topic: ')[2]}"
-    return f"{asked.partition(' Reply')[0]}: {asked.rpartition('Instruction: ')[2]}"
+        return f"Tell {words_of(repeat, repeat * 31 + 5)} of {asked.rpartition('Topic: ')[2]}"
+    if asked.startswith("Write one input"):
+        return f"input {words_of(repeat)}"
+    return f"{asked[:9]}: {asked.rpartition('Instruction: ')[2]}"
 
 
-def rewrites(request: Request) -> str:
-    """A model that turns words round and says what it was told to do."""
-    *before, (_, asked) = request.messages
-    told, text = (before[0][1], asked) if before else asked.split("\n\n", 1)
-    return f"Sure, here is the rewritten text:\n\n{told.upper()}! {' '.join(reversed(text.split()))}"
-
-
-def backend(say: Say, name: str) -> Model:
-    return Model(ScriptedBackend(say, name=name, fingerprint=name), attempts=1)
+def refuses(request: Request) -> str:
+    raise CallError("refused", "I am sorry")
 
 
 def made(
-    folder: Path, writer: Say | Model = fluent, main: Say | Model = rewrites, config: SynthesizeConfig = SMALL,
-    intents: Sequence[str] = INTENTS, prompts: Sequence[GivenPrompt] = (), originals: Sequence[str] = (),
-    on: Callable[[str, int, int], None] = lambda table, done, total: None, whole: RecoverConfig | None = None,
-    about: Sequence[str] = (),
+    folder: Path, writer: Say | Model, config: SynthesizeConfig = SMALL, intents: Sequence[str] = ("guides", "plays"),
+    given: Sequence[GivenPrompt] = (), on: Callable[[str, int, int], None] = lambda table, done, total: None,
 ) -> Synthesized:  # fmt: skip
-    models = [
-        one if isinstance(one, Model) else backend(one, name) for one, name in ((writer, "writer"), (main, "main"))
-    ]
-    settings = (whole or RecoverConfig()).model_copy(update={"synthesize": config})
-    with Run(folder, "recover", {}) as run:
-        work = synthesize(run, *models, WORDING, settings, Grams(), 3, intents, prompts, originals, on, about)
-        return asyncio.run(work)
+    model = writer if isinstance(writer, Model) else Model(ScriptedBackend(writer), base_wait=0)
+    with Run(folder, "rewrite", {}) as run:
+        return asyncio.run(synthesize(run, model, WORDING, config, 3, intents, given, on))
 
 
-def table(folder: Path, name: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(next(folder.glob(f"stages/{name}-*"))).to_pylist()
+def rows(stage: Any) -> list[dict[str, Any]]:
+    return list(stage.rows())
 
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("stages/*/*"))}
 
 
-def refuses(request: Request) -> str:
-    raise CallError("refused", "no")
-
-
-OWN = [f"{words_of(number, number + 20, number + 40, number + 60)} stood there" for number in range(6)]
+def neighbours_apart(bases: Sequence[dict[str, Any]], bound: float) -> list[tuple[str, str]]:
+    """Base prompts of one topic, or alike, that lie in different splits."""
+    return [
+        (a["text"], b["text"])
+        for a in bases
+        for b in bases
+        if a["base_id"] < b["base_id"] and a["split"] != b["split"]
+        and (likeness_of(a["text"], b["text"]) >= bound or (a["topic"] and a["topic"].lower() == b["topic"].lower()))
+    ]  # fmt: skip

@@ -33,7 +33,7 @@ def test_a_rough_run_ends_in_one_line_of_figures(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     figures = json.loads(said.splitlines()[-1])
     assert figures.pop("difference") <= recover.SAME
-    lowest = min(figures["embedded_default"], figures["random_default"])
+    lowest = min(figures["embedded_posterior"], figures["random_posterior"])
     assert figures.pop("prefix_ratio") == lowest
     assert set(figures) == {f"{name}_{one}" for name in ("embedded", "random") for one in (*SCORINGS, "default")}
     assert min(figures.values()) > 0

@@ -17,7 +17,7 @@ from promptmill.crafts.recover.synthesize.synthesize import Synthesized
 from promptmill.crafts.recover.traces import groups_of, read_traces, write_traces
 from promptmill.model.chat import Request
 from promptmill.model.load import load_model
-from tests.synthesizing import INTENTS, SMALL, backend, files, made, rewrites, table
+from tests.synthesizing_traces import INTENTS, SMALL, backend, files, made, rewrites, table
 
 
 def test_intents_become_traces_in_groups_and_splits(tmp_path: Path):

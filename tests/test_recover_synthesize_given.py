@@ -12,7 +12,7 @@ from promptmill.crafts.recover.synthesize.originals import LENGTHS, read_origina
 from promptmill.crafts.recover.synthesize.prompts import GivenPrompt, read_prompts
 from promptmill.errors import InputError
 from promptmill.model.chat import Request
-from tests.synthesizing import OWN, SMALL, fluent, made, refuses
+from tests.synthesizing_traces import OWN, SMALL, fluent, made, refuses
 
 
 def test_own_prompts_come_first_and_keep_category_split_and_cluster(tmp_path: Path):

@@ -15,7 +15,7 @@ from promptmill.crafts.recover.synthesize.synthesize import Synthesized
 from promptmill.model.chat import CallError, Completion, Request
 from promptmill.model.gate import Model
 from promptmill.model.scripted import ScriptedBackend
-from tests.synthesizing import OWN, SMALL, Say, made, table, words_of
+from tests.synthesizing_traces import OWN, SMALL, Say, made, table, words_of
 
 
 class Cuts(ScriptedBackend):
