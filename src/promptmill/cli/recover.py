@@ -27,8 +27,8 @@ from promptmill.crafts.recover.page import recover_page
 from promptmill.crafts.recover.predicting import line_of
 from promptmill.crafts.recover.rank.known import Known, read_bank
 from promptmill.crafts.recover.ranking import Prediction, Ranker
-from promptmill.crafts.recover.space import Space, space_of
-from promptmill.crafts.recover.traces import Group, Trace, groups_of, read_traces
+from promptmill.crafts.recover.space import Space, keep_vectors, space_of
+from promptmill.crafts.recover.traces import Group, Trace, check_place, groups_of, read_traces
 from promptmill.errors import InputError
 from promptmill.model.budget import price_of
 from promptmill.model.gate import run_blocking
@@ -75,10 +75,7 @@ def submit_command(pairs: Path, given: Given, to: Path) -> None:
     """A row without text gets the constant prompt (or its group's), as does one for which no candidate came: a
     submission with a hole counts for nothing."""
     traces = read_traces(pairs, allow_empty=True)
-    if to.is_dir():
-        raise InputError(f"--to {to}: is a folder; name a file")
-    if not to.parent.is_dir():
-        raise InputError(f"--to {to}: there is no folder {to.parent}")
+    check_place(to, [pairs, given["bank"]])
     found = _recovered(pairs, [one for one in traces if one.rewritten], given)
     if found is None:
         return
@@ -130,18 +127,24 @@ def _recovered(pairs: Path, traces: Sequence[Trace], given: Given) -> Recovered 
     if show_forecast(calls_of(config.recover, groups), given):
         return None
     with session("recover", pairs.stem, identity, config, given) as work, bars() as watch:
+        keep_vectors(space, work.run.folder, [done.run] if done else [])
         bench = bench_of(work, config, space)
         bench.watch = watch
         ranker = done.ranker(config.recover) if done else Ranker.plain(config.recover.rank)
         critic = done.critic(space) if done else None
         bank = make_bank(known, space, critic) if known else None
+        if bank is not None and bank.refused:
+            total = bank.refused + len(bank)
+            bench.warnings.append(f"{bank.refused} of {total} prompts of the bank are no prompts, and are left out")
         predicted, found = run_blocking(_predicted(bench, work, groups, ranker, bank, critic))
         write_whole(work.run.folder / PREDICTIONS, lambda part: _write_lines(part, groups, predicted))
         report = {
             "craft": "recover", "step": "predict", "name": pairs.stem, "model": config.model.name,
             "generator": bench.generator.name if bench.generator else None,
             "settings": config.recover.model_dump(mode="json"), "space": space.name, "counts": counted(predicted),
-            "calibrated": ranker.calibration.calibrated, "examples": examples(groups, predicted), **found,
+            "calibrated": ranker.calibration.calibrated,
+            "calibration": ranker.calibration.reason if done else "it takes a recover train",
+            "examples": examples(groups, predicted), **found,
             "warnings": bench.warnings, **in_all(work.store),
         }  # fmt: skip
         path = work.run.finish(report, lambda data: render(recover_page(data)))
@@ -225,7 +228,7 @@ def _show(found: Recovered) -> None:
     for test in found.report["tests"]:
         show_arms(test)
     path = found.path
-    calibrated = "" if found.report["calibrated"] else "not calibrated: it takes a recover train"
+    calibrated = "" if found.report["calibrated"] else f"not calibrated: {found.report['calibration']}"
     rows = [("predictions", path.with_name(PREDICTIONS)), ("report", path), ("page", path.with_suffix(".html"))]
     calls = ", ".join(f"{count:,} {role}" for role, count in found.report["calls"].items())
     show_rows([*([("confidence", calibrated)] if calibrated else []), ("calls", calls or "0"), *rows])

@@ -16,7 +16,7 @@ from promptmill.crafts.recover.space import space_of
 from promptmill.crafts.recover.synthesize.originals import read_originals
 from promptmill.crafts.recover.synthesize.prompts import read_prompts
 from promptmill.crafts.recover.synthesize.synthesize import synthesize
-from promptmill.crafts.recover.traces import check_writable, write_traces
+from promptmill.crafts.recover.traces import check_place, check_writable, write_traces
 from promptmill.errors import InputError
 from promptmill.model.gate import run_blocking
 from promptmill.report.html import render
@@ -26,9 +26,10 @@ from promptmill.vary.wording import load_wording
 
 
 def synthesize_command(given: Given, to: Path | None = None) -> None:
+    config = resolve(RecoverSynthesizeConfig, given)
     if to:
         check_writable(to)
-    config = resolve(RecoverSynthesizeConfig, given)
+        check_place(to, [config.prompts, config.originals])
     prompts = read_prompts(config.prompts) if config.prompts else []
     originals = read_originals(config.originals) if config.originals else []
     if not config.intents and not prompts:

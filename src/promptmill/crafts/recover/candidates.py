@@ -136,11 +136,13 @@ class Drawer:
     def _of_bank(self, group: Group) -> list[DrawRow]:
         if self.bank is None or not self.config.bank:
             return []
-        found = self.bank.nearest(group, self.config.bank)
-        return [
-            DrawRow(group.id, BANK, group.traces[0].id, at, text, retrieved=round(likeness, 5))
-            for at, (text, likeness) in enumerate(found)
-        ]
+        rows = []
+        for at, (text, likeness) in enumerate(self.bank.nearest(group, self.config.bank)):
+            row = DrawRow(group.id, BANK, group.traces[0].id, at, text, retrieved=round(likeness, 5))
+            reasons = (refused(text, trace.original, trace.rewritten) for trace in group.traces)
+            reason = next((one for one in reasons if one), None)
+            rows.append(replace(row, text=None, error=reason) if reason else row)
+        return rows
 
 
 def whole_answer(opening: str, text: str, continues: bool) -> str:

@@ -45,6 +45,10 @@ def warnings_of(missing: Missing, name: str = "") -> list[str]:
         f"{where}{count:,} of {missing['asked']:,} answers did not come ({such_as[kind]})"
         for kind, count in missing["no_answer"].items()
     ]
+    refused, given = missing["no_prompt"], missing["asked"]
+    if given and sum(refused.values()) >= given:  # then nothing is left to choose among
+        kinds = ", ".join(f"{count:,} {kind} ({such_as[kind]})" for kind, count in refused.items())
+        failed.append(f"{where}no answer may be a prompt: {kinds}")
     return failed + [
         f"{where}no {kind.partition(' ')[0]} for some texts of {count:,} of {missing['groups']:,} prompts "
         f"({such_as[kind]})"

@@ -15,7 +15,20 @@ NAMES = {"gain": "likelihood gain", "rouge_l": "ROUGE-L", "same": "the same text
 
 
 def recover_page(report: Report) -> Page:
-    parts = (_verdict, _tests, _stages, _learning, _ranker, _sizes, _synthesized, _missing, _examples, spend, _warnings)
+    parts = (
+        _verdict,
+        _uncalibrated,
+        _tests,
+        _stages,
+        _learning,
+        _ranker,
+        _sizes,
+        _synthesized,
+        _missing,
+        _examples,
+        spend,
+        _warnings,
+    )
     blocks = chain.from_iterable(part(report) for part in parts)
     generator = f", generator {report['generator']}" if report.get("generator") else ""
     about = f"model {report.get('model', '')}{generator}"
@@ -43,6 +56,12 @@ def _verdict(report: Report) -> list[Block]:
     if first["told"] < first["groups"]:
         line += f"; none came for {first['groups'] - first['told']:,} prompts"
     return [Verdict(line, tone, share, lo, hi, whole=True)]
+
+
+def _uncalibrated(report: Report) -> list[Block]:
+    if report.get("calibrated") is not False:
+        return []
+    return [Text(f"The confidence is not calibrated: {report.get('calibration', '')}.")]
 
 
 def _tests(report: Report) -> list[Block]:

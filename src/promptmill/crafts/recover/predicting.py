@@ -178,7 +178,7 @@ def _words(drawer: Drawer) -> list[str]:
 def line_of(group: Group, predicted: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl."""
     told: dict[str, Any] = {"id": group.id}
-    if len(group.traces) > 1:
+    if [one.id for one in group.traces] != [group.id]:
         told["traces"] = [one.id for one in group.traces]
     told["candidates"] = [asdict(one) for one in predicted.candidates]
     return told | {"confidence": predicted.confidence, "abstained": predicted.abstained}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,10 +70,20 @@ class Ranker:
             return Prediction(group.id, (), 0.0, True, {})
         scores = self.scored(rows)
         order = sorted(range(len(rows)), key=lambda at: (-scores[at], at))
-        confidence = round(self.calibration.confidence(signs(rows, scores)), 4)
+        confidence = round(self._confidence(rows, scores), 4)
         told = tuple(Ranked(rows[at].text, round(scores[at], 4), features(rows[at])) for at in order[: self.kept])
         return Prediction(group.id, told, confidence, confidence < self.abstain,
                           {**(picks or {}), **picks_of(rows, scores)})  # fmt: skip
+
+    def _confidence(self, rows: Sequence[PartRow], scores: Sequence[float]) -> float:
+        """Where nothing is calibrated the best candidate also stands against the generic prompt, whose likelihood is 0
+        by definition: a lone candidate has no other rival, and may explain the text worse than nothing does."""
+        found = self.calibration.confidence(signs(rows, scores))
+        gain = rows[max(range(len(rows)), key=lambda at: (scores[at], -at))].likelihood
+        if self.calibration.calibrated or gain is None:
+            return found
+        against = max(-500.0, min(500.0, self.weights.each.get("likelihood", 0.0) * gain))
+        return found / (1 + math.exp(-against))
 
     def save(self, folder: Path) -> None:
         write_json(folder / RANKER, {"weights": asdict(self.weights), "calibration": asdict(self.calibration)})

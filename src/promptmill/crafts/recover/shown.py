@@ -11,6 +11,7 @@ from promptmill.crafts.recover.synthesize.rewriting import pieces_of
 from promptmill.model.gate import Model
 from promptmill.model.local import LocalBackend
 from promptmill.model.local.loading import read_json
+from promptmill.model.lockstep import behind
 
 ROOM = 128
 """Tokens that a request has beside its texts: its own words, and the template's."""
@@ -23,7 +24,7 @@ LEAST = 16
 def shortener(model: Model, longest: int, answer: int = 0, texts: int = 2) -> Shorten:
     """longest: tokens of a text at most; words where the model's tokenizer is not here. Where the model's context is
     known a text gets no more than leaves room for an answer of `answer` tokens, with `texts` of them in one request."""
-    pieces, backend = pieces_of(model), model.backend
+    pieces, backend = pieces_of(model), behind(model.backend)
 
     def most() -> int:
         context = _context(backend.folder) if isinstance(backend, LocalBackend) else None

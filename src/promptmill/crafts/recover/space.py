@@ -7,6 +7,7 @@ embedder and 0.04 on the other. So a space has a name, and every score says in w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -61,6 +62,16 @@ def space_of(name: str, device: str = "auto") -> Space:
     # One text at a time: what is embedded beside a text moves its vector's last digits, and a run that was killed must
     # go on to the same figures. Long texts are no slower so, for nothing is padded.
     return Embedder(DEFAULT if name == "auto" else name, device=device, batch_size=1)
+
+
+VECTORS = "vectors.sqlite"
+"""File of a run: the vectors of its texts."""
+
+
+def keep_vectors(space: Space, run: Path, also: Sequence[Path] = ()) -> None:
+    """The space's vectors are kept in a run's folder, and looked for in those of other runs too; n-grams are not."""
+    if isinstance(space, Embedder):
+        space.keep_in(run / VECTORS, [one / VECTORS for one in also])
 
 
 def sharpened(cosines: NDArray[np.floating]) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def read_traces(path: Path, *, need_prompt: bool = False, allow_empty: bool = Fa
         trace = _trace(path, number, row, need_prompt, allow_empty)
         before = seen.setdefault(trace.id, row.where)
         if before != row.where:
-            raise InputError(f"{path}, {row.where}: the id {trace.id!r} stands in {before} too; ids must differ")
+            made = " (a row without an id has its number, from 0, in place of it)" if not row.values.get("id") else ""
+            raise InputError(f"{path}, {row.where}: the id {trace.id!r} stands in {before} too{made}; ids must differ")
         traces.append(trace)
     return traces
 
@@ -143,8 +145,19 @@ def check_writable(path: Path) -> None:
     """InputError for a file that `write_traces` cannot write, said before there is anything to write."""
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
         raise InputError(f"{path}: must end in .csv, .jsonl or .parquet")
+    check_place(path)
+
+
+def check_place(path: Path, inputs: Sequence[Path | None] = ()) -> None:
+    """InputError for a file that cannot be written, or that is one of `inputs`."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"{path}: must not be written here; name another file")
+    if any(one is not None and one.exists() and path.exists() and path.samefile(one) for one in inputs):
+        raise InputError(f"{path}: is what is read; name another file to write")
 
 
 def _row(trace: Trace) -> dict[str, Any]:

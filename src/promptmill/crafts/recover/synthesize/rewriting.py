@@ -15,6 +15,7 @@ from promptmill.crafts.recover.traces import Trace
 from promptmill.model.chat import Completion, Failure, Request, Sampling
 from promptmill.model.gate import Model, together
 from promptmill.model.local import LocalBackend
+from promptmill.model.lockstep import behind
 from promptmill.model.shards import Listener, fill
 from promptmill.store.records import row_of
 from promptmill.store.stage import Stage
@@ -37,7 +38,7 @@ class Rewriting:
 
 def pieces_of(model: Model) -> Pieces:
     """How the model's tokenizer cuts a text, for a model on this machine with a fast one; else its words."""
-    backend = model.backend
+    backend = behind(model.backend)
 
     def tokens(text: str) -> Sequence[tuple[int, int]]:
         assert isinstance(backend, LocalBackend)
