@@ -191,7 +191,7 @@ def test_a_model_that_does_not_score_is_done_without_and_that_is_said(tmp_path: 
 def test_a_line_is_json_with_its_candidates() -> None:
     told = Prediction("g", (Ranked('say "a"\n', 0.75, {"votes": 1.0}),), 0.75, False, {"all": "x"})
     assert json.loads(json.dumps(line_of(Group("g", (trace("t", UPPER),)), told))) == {
-        "id": "g", "candidates": [{"prompt": 'say "a"\n', "score": 0.75, "parts": {"votes": 1.0}}],
+        "id": "g", "traces": ["t"], "candidates": [{"prompt": 'say "a"\n', "score": 0.75, "parts": {"votes": 1.0}}],
         "confidence": 0.75, "abstained": False,
     }  # fmt: skip
 

@@ -145,19 +145,19 @@ def check_writable(path: Path) -> None:
     """InputError for a file that `write_traces` cannot write, said before there is anything to write."""
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
         raise InputError(f"{path}: must end in .csv, .jsonl or .parquet")
-    check_place(path)
 
 
 def check_place(path: Path, inputs: Sequence[Path | None] = ()) -> None:
-    """InputError for a file that cannot be written, or that is one of `inputs`."""
+    """InputError for a file (of --to) that cannot be written, or that is one of `inputs`."""
+    where = f"--to {path}"
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file")
+        raise InputError(f"{where}: is a folder; name a file")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
+        raise InputError(f"{where}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise InputError(f"{path}: must not be written here; name another file")
+        raise InputError(f"{where}: must not be written there; name another file")
     if any(one is not None and one.exists() and path.exists() and path.samefile(one) for one in inputs):
-        raise InputError(f"{path}: is what is read; name another file to write")
+        raise InputError(f"{where}: is what is read; name another file to write")
 
 
 def _row(trace: Trace) -> dict[str, Any]:
