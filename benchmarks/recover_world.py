@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -15,10 +16,22 @@ from embedded.reading import task_of
 from embedded.texts import TextKind
 from embedded.transforms import TRANSFORMS, draw_case
 from promptmill.crafts.recover.layout import messages
-from promptmill.crafts.recover.traces import Trace
+from promptmill.crafts.recover.space import Space
+from promptmill.crafts.recover.synthesize.parts import parted
+from promptmill.crafts.recover.traces import Group, Trace, groups_of, write_traces
 from promptmill.model.chat import Completion, Request, Sampling
 from promptmill.model.gate import Model
+from promptmill.model.load import ModelConfig, open_backend
+from promptmill.vary.splits import Shares
 
+GENERATOR, OTHER = "embedded", "embedded-small"
+TOGETHER = (4, 8, 16)
+"""Texts of one prompt that are looked at together."""
+SINGLE = 4
+"""Texts of a test prompt that are looked at one by one."""
+PER_PROMPT = 4
+SHARES = {"dev": 0.15, "test": 0.3}
+ALONE = "text alone: "
 TEXTS = TextKind(most=12, long=0.1, unknown=0.2, natural=0.3)
 NO_TASK = ("replace",)
 """Needs words of its own in the prompt."""
@@ -70,3 +83,53 @@ def traces(
             group = f"{name}group-{number}" if grouped else None
             found.append(Trace(f"{name}{at}", text, result, prompt, group, generator=model.name))
     return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """pairs: the file of what is learned from; blind: the same without originals. singles, grouped: texts of the test
+    prompts by the generator; foreign: by the other one."""
+
+    pairs: Path
+    blind: Path
+    singles: list[Group]
+    grouped: dict[int, list[Group]]
+    foreign: list[Group]
+
+
+def model(name: str) -> Model:
+    return Model(open_backend(ModelConfig(name=name)))
+
+
+def prepared(out: Path, count: int, seed: int, space: Space) -> Data:
+    """Drawn anew each time: it takes a minute, and follows from the seed."""
+    prompts = draw_prompts(count, seed)
+    learned = parted(traces(model(GENERATOR), prompts, PER_PROMPT, seed, name="t"), space, 0.8,
+                     Shares(**SHARES, seed=seed)).traces  # fmt: skip
+    place = {one.prompt: (one.split, one.cluster) for one in learned}
+    held = [(prompt, task) for prompt, task in prompts if place.get(prompt, ("", ""))[0] == "test"]
+    many = traces(model(GENERATOR), held, max(TOGETHER), seed + 1000, grouped=True, name="m")
+    marked = [replace(one, split="test", cluster=place[one.prompt][1]) for one in many]
+    whole = groups_of(marked)
+    small = traces(model(OTHER), held, SINGLE, seed + 2000, name="o")
+    # The file's own test prompts are those of the benchmark, each with as many texts as the other prompts.
+    pairs, blind = out / f"pairs-{seed}.jsonl", out / f"alone-{seed}.jsonl"
+    write_traces(pairs, learned)
+    write_traces(blind, [replace(one, original=None) for one in learned])
+    return Data(
+        pairs,
+        blind,
+        alone([one for group in whole for one in group.traces[:SINGLE]]),
+        {size: [Group(one.id, one.traces[:size]) for one in whole if len(one.traces) >= size] for size in TOGETHER},
+        alone([replace(one, split="test", cluster=place[one.prompt][1]) for one in small]),
+    )  # fmt: skip
+
+
+def without_originals(groups: Sequence[Group]) -> list[Group]:
+    return [
+        Group(f"{ALONE}{one.id}", tuple(replace(each, original=None) for each in one.traces)) for one in groups
+    ]  # fmt: skip
+
+
+def alone(several: Sequence[Trace]) -> list[Group]:
+    return [Group(one.id, (replace(one, group=None),)) for one in several]

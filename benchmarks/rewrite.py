@@ -21,7 +21,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
@@ -31,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rewrite_breed import bred, sentences
 from benchmarks.rewrite_prompts import INPUTS, best_known, domains, held_out, write_held
+from benchmarks.sections import write_section
 from promptmill.cli.rewrite import identity_of
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.measure.statistics import paired_bootstrap
@@ -164,14 +164,6 @@ def page_of(
     ]
 
 
-def write_section(lines: Sequence[str], start: str, end: str) -> None:
-    """Into docs/rewrite.md, between its markers."""
-    page = Path(__file__).parents[1] / "docs" / "rewrite.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(start)
-    after = rest.partition(end)[2]
-    page.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -202,7 +194,7 @@ def main() -> None:
         print("shuffled, first answers over those of the untrained rewriter:", over)
         summary["shuffled_gain_lo"] = round(over["lo"], 4)
         if options.write:
-            write_section(page_of(found, report, over, options.seed, breeds), START, END)
+            write_section("rewrite.md", page_of(found, report, over, options.seed, breeds), START, END)
     print(json.dumps(summary))
 
 

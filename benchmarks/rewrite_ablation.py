@@ -22,7 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.rewrite import BASIC, figures, prepared, run, write_section
+from benchmarks.rewrite import BASIC, figures, prepared, run
+from benchmarks.sections import write_section
 
 SMALL = BASIC | {"rewrite.rounds": 1, "rewrite.synthesize.topics": 6, "rewrite.synthesize.prompts": 4,
                  "rewrite.synthesize.inputs": 3, "rewrite.test.candidates": 1, "rewrite.test.proof": 4}  # fmt: skip
@@ -126,7 +127,7 @@ def main() -> None:
     lines = table(rows)
     print("\n".join(lines))
     if options.write:
-        write_section(lines, START, END)
+        write_section("rewrite.md", lines, START, END)
     arms = dict.fromkeys(row["arm"] for row in rows)
     gains = {arm: fmean(row["after"] - row["before"] for row in rows if row["arm"] == arm) for arm in arms}
     print(json.dumps({arm: round(gain, 4) for arm, gain in gains.items()}, ensure_ascii=False))

@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ async def main() -> None:
     async with Serving(server) as (_, url):
         print(url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def killed(process: BaseProcess, folder: Path, there: str, after: float) -> bool:
+    """Kill -9 so many seconds after a path of that pattern is in the folder. Whether it met the process alive."""
+    try:
+        while process.is_alive() and not any(folder.glob(there)):
+            time.sleep(0.002)
+        time.sleep(after)
+        met = process.is_alive()
+    finally:
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+    return met
 
 
 if __name__ == "__main__":

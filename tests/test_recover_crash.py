@@ -7,12 +7,9 @@ events.jsonl and the times in calls.sqlite.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from typing import Any
 import pytest
 
 from promptmill.crafts.recover.traces import Trace
-from tests.crash import check_survives_kills
+from tests.crash import check_survives_kills, killed
 from tests.recovering import (
     EMBEDDED,
     REVERSE,
@@ -58,27 +55,13 @@ def _ended(folder: Path, command: Sequence[str], *more: str) -> int | None:
     return process.exitcode
 
 
-def _killed(folder: Path, command: Sequence[str], there: str, after: float) -> bool:
-    """Whether the kill met the process alive."""
-    process = begin(*command, "--out", folder.name, folder=folder.parent)
-    try:
-        while process.is_alive() and not any(folder.glob(there)):
-            time.sleep(0.002)
-        time.sleep(after)
-        met = process.is_alive()
-    finally:
-        if process.pid is not None and process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-        process.join(60)
-    return met
-
-
 def _killed_everywhere(folder: Path, command: Sequence[str], stages: Mapping[str, str], kills: int) -> int:
     """How many kills met the run alive. Then it is let come to its end."""
     rng, met = random.Random(kills), 0
     for there in stages.values():
         for _ in range(max(1, kills // 3)):
-            met += _killed(folder, command, there, rng.uniform(0, LONGEST))
+            process = begin(*command, "--out", folder.name, folder=folder.parent)
+            met += killed(process, folder, there, rng.uniform(0, LONGEST))
     assert _ended(folder, command) == 0
     return met
 

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from promptmill.crafts.recover.confidence import fit_calibration
 from promptmill.crafts.recover.config import RankConfig
-from promptmill.crafts.recover.parts import PARTS
 from promptmill.crafts.recover.ranking import RANKER, Ranker, features, picks_of, signs
 from promptmill.crafts.recover.tables import PartRow
 from promptmill.crafts.recover.traces import Group
-from promptmill.crafts.recover.weights import fit_weights
+from promptmill.crafts.recover.weights import NAMES, fit_weights
 from promptmill.errors import InputError
 from tests.recovering import UPPER, trace
 
@@ -25,7 +24,7 @@ known = st.none() | st.floats(-5, 5).map(lambda value: round(value, 3))
 
 
 def row(at: int, text: str = "", **parts: float | None) -> PartRow:
-    return PartRow("g", at, text or f"candidate {at}", ["zero_shot"], **{**dict.fromkeys(PARTS), **parts})  # type: ignore[arg-type]
+    return PartRow("g", at, text or f"candidate {at}", ["zero_shot"], **{**dict.fromkeys(NAMES), **parts})  # type: ignore[arg-type]
 
 
 def test_the_best_parts_come_first_and_shares_sum_to_one() -> None:

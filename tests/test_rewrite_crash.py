@@ -8,18 +8,16 @@ all but checkpoints, which hold the clock, events.jsonl and the times in calls.s
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promptmill.store.manifest import manifest
+from tests.crash import killed
 from tests.rewriting import INTENTS, WEAK, begin, finished_run, settings
 
 TUNED = {"tune_main": True, "tune__lora__rank": 2, "tune__train__epochs": 5, "tune__train__batch_items": 4,
@@ -39,21 +37,6 @@ def _ended(folder: Path, *more: str) -> int | None:
     process = begin(*COMMAND, "--out", str(folder), *more)
     process.join(240)
     return process.exitcode
-
-
-def _killed(folder: Path, stage: str, after: float) -> bool:
-    """Whether the kill met the process alive."""
-    process = begin(*COMMAND, "--out", str(folder))
-    try:
-        while process.is_alive() and not any(folder.glob(BEGUN[stage])):
-            time.sleep(0.002)
-        time.sleep(after)
-        met = process.is_alive()
-    finally:
-        if process.pid is not None and process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-        process.join(60)
-    return met
 
 
 def _text(folder: Path, name: str) -> str:
@@ -81,7 +64,8 @@ def test_a_run_that_is_killed_in_every_stage_makes_the_same(unbroken: Path, tmp_
     rng, broken, met = random.Random(kills), tmp_path / "run", 0
     for stage in BEGUN:
         for _ in range(max(1, kills // 3)):
-            met += _killed(broken, stage, rng.uniform(0, LONGEST))
+            process = begin(*COMMAND, "--out", str(broken))
+            met += killed(process, broken, BEGUN[stage], rng.uniform(0, LONGEST))
     assert met >= 5, "kills must meet the run alive"
     assert _ended(broken) == 0
     made = json.loads(_text(broken, "manifest.json"))

@@ -26,7 +26,6 @@ from promptmill.vary.wording import Wording
 if TYPE_CHECKING:
     from promptmill.crafts.recover.critic import Critic
 
-PARTS = ("likelihood", "posterior", "consensus", "votes", "critic", "retrieved")
 DIGITS = 5
 BETWEEN = "; "
 """Stands between reasons."""

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from promptmill.crafts.recover.confidence import Calibration
 from promptmill.crafts.recover.config import RankConfig
-from promptmill.crafts.recover.parts import PARTS
 from promptmill.crafts.recover.tables import PartRow
 from promptmill.crafts.recover.traces import Group
-from promptmill.crafts.recover.weights import Weights, default_weights
+from promptmill.crafts.recover.weights import NAMES, Weights, default_weights
 from promptmill.errors import InputError
 from promptmill.store.files import write_json
 
@@ -103,13 +102,13 @@ class Ranker:
 
 def features(row: PartRow) -> dict[str, float | None]:
     """What is known of a candidate, by the names of the parts."""
-    return {name: getattr(row, name) for name in PARTS}
+    return {name: getattr(row, name) for name in NAMES}
 
 
 def signs(rows: Sequence[PartRow], scores: Sequence[float]) -> dict[str, float | None]:
     """Of a group, what tells whether its best candidate is right."""
     best = max(range(len(rows)), key=lambda at: (scores[at], -at))
-    found: dict[str, float | None] = {name: getattr(rows[best], name) for name in PARTS}
+    found: dict[str, float | None] = {name: getattr(rows[best], name) for name in NAMES}
     return {"score": scores[best], **found, "candidates": float(len(rows))}
 
 

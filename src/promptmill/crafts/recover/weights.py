@@ -25,6 +25,7 @@ DEFAULTS: dict[str, float] = {
 }  # fmt: skip
 """Log-odds for each unit of a part (nats a token, nats, a cosine, a share), where there is too little to fit them."""
 NAMES = tuple(DEFAULTS)
+"""The parts, as the columns of `tables.PartRow` are called."""
 FEWEST = 20
 """Groups whose candidates differ in how near they come, below which nothing is fitted."""
 SHRINK = 0.01
