@@ -23,8 +23,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.rounds import Bench, Known, Rounds
+from promptmill.crafts.rewrite.rounds import Known, Rounds
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.values import Values

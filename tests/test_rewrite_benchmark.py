@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import rewrite_breed
-from benchmarks.rewrite import page_of
+from benchmarks import rewrite, rewrite_breed
+from benchmarks.rewrite import figures, measured_again, page_of
 from benchmarks.rewrite_breed import bred, breed, on_their_inputs, part_of, write_task
-from benchmarks.rewrite_prompts import SCORER, Held, held_out
+from benchmarks.rewrite_prompts import FURTHER, SCORER, Held, further, held_out
 from embedded.transforms import apply
 from promptmill.model.chat import Request
 from promptmill.model.gate import Model
@@ -106,7 +106,7 @@ def test_a_breed_begins_with_the_prompt_keeps_its_calls_and_is_not_made_again(tm
 @pytest.mark.parametrize("breeds", [None, BREEDS])
 def test_the_page_has_a_row_of_breeds_where_there_are_any(breeds):
     found = dict.fromkeys(("before", "after", "best_known", "raw_after", "gain", "lo", "hi", "room_closed",
-                           "left_alone", "guard_violations"), 0.5) | {"prompts": 4, "good": 2}  # fmt: skip
+                           "left_alone", "guard_violations"), 0.5) | {"prompts": 4, "texts": 32, "good": 2}  # fmt: skip
     report = {"synthesize": {"dedup": {"kept": 24}}, "rounds": [1], "cpu_seconds": 9.0}
     lines = page_of(found, report, {"before": 0.5, "after": 0.5, "lo": 0.0, "hi": 0.0}, 1, breeds)
     text = "\n".join(lines)
@@ -114,3 +114,51 @@ def test_the_page_has_a_row_of_breeds_where_there_are_any(breeds):
     assert (row in lines) == (breeds is not None)
     assert ("Breed needs labelled examples of each task" in text) == (breeds is not None)
     assert ("2 tasks" in text) == (breeds is not None)
+
+
+def row_of(prompt: str, base: float | None, rewrite: str | None = None, after: float | None = None) -> dict[str, Any]:
+    """Of a test's report."""
+    return {"prompt": prompt, "base_score": base, "rewrite": rewrite, "rewrite_score": base if after is None else after,
+            "raw": rewrite, "raw_score": after, "guard": None, "left_alone": rewrite is None,
+            "cluster": prompt}  # fmt: skip
+
+
+def test_further_texts_are_none_of_the_tests_and_have_the_right_results():
+    held = held_out(6, 3)
+    others = further(held, 3)
+    assert [(one.task, one.prompt) for one in others] == [(one.task, one.prompt) for one in held]
+    assert all(len(set(one.inputs)) == FURTHER for one in others)
+    assert not any(set(one.inputs) & set(was.inputs) for one, was in zip(others, held, strict=True))
+    assert all(one.golds == tuple(apply(one.task, case) for case in one.inputs) for one in others)
+    assert further(held, 3) == others
+
+
+def test_room_is_to_the_best_known_wording_and_a_prompt_that_it_does_not_better_is_a_good_one():
+    rows = [row_of("a", 0.5, "A", 0.75), row_of("b", 1.0), row_of("c", 0.5), row_of("no golds", None),
+            row_of("d", 0.97, "D", 1.0)]  # fmt: skip
+    found = figures(rows, {"a": 1.0, "b": 0.75, "c": 1.0, "d": 0.98}, texts=32)
+    assert (found["prompts"], found["good"], found["left_alone"]) == (4, 2, 0.5)
+    assert found["gain"] == pytest.approx((0.25 + 0.03) / 4)
+    assert found["room_closed"] == pytest.approx((0.25 + 0.03) / (0.5 + 0.5 + 0.01))
+    assert found["lo"] <= found["gain"] <= found["hi"]
+
+
+def test_scores_are_measured_on_further_texts_once(tmp_path, monkeypatch):
+    held, path, asked = held_out(2, 3), tmp_path / "truth.json", []
+
+    def scores_of(model, others, wanted):
+        assert [one.inputs for one in others] == [one.inputs for one in further(held, 3)]
+        asked.append(wanted)
+        return {prompt: {text: len(text) / 100 for text in texts} for prompt, texts in wanted.items()}
+
+    monkeypatch.setattr(rewrite, "scores_of", scores_of)
+    monkeypatch.setattr(rewrite, "best_known", lambda model, others, seed: [0.5, 0.75])
+    first, second = (one.prompt for one in held)
+    rows = [row_of(first, 0.1, "Shorter.", 0.2), row_of(second, 0.1), row_of("no golds", None)]
+    found, best = measured_again(rows, held, 3, path)
+    assert best == {first: 0.5, second: 0.75}
+    assert [(row["base_score"], row["rewrite_score"], row["raw_score"]) for row in found] == [
+        (len(first) / 100, 0.08, 0.08), (len(second) / 100,) * 3,
+    ]  # fmt: skip
+    assert measured_again([*rows[1:], row_of(first, 0.1, "Other.")], held, 3, path)[1] == best
+    assert asked[1] == {first: ["Other.", "Other."]}

@@ -104,3 +104,11 @@ def test_the_judges_and_those_of_the_test_are_shown_with_whether_they_may_be_bel
     assert titles.count("The judges") == 1
     assert "test_panel.json" in render(page)
     assert not any("of the test may" in block.title for block in rewrite_page(report() | {"panel": panel()}).blocks)
+
+
+def test_a_round_that_was_not_kept_is_shown_with_the_reason() -> None:
+    told = report()
+    assert not [one for one in tables(told) if one.title == "Whether a later round was worth it"]
+    told["rounds"][0] |= {"dev": None, "kept": True}
+    told["rounds"][1] |= {"dev": {"before": 0.75, "after": 0.5, "se": 0.125}, "kept": False}
+    assert table(told, "Whether a later round was worth it").rows == [[2, 0.75, 0.5, 0.125, "no"]]

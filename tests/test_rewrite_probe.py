@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.judging import Comparer, Texts
 from promptmill.crafts.rewrite.probe import COMPARED_OF, Jury, pairs_in, probe
-from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.tables import BASE, OutputRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.judge.judge import Judge

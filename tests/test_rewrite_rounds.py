@@ -7,9 +7,10 @@ import random
 
 import pytest
 
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
 from promptmill.crafts.rewrite.judging import Comparer, Texts
-from promptmill.crafts.rewrite.rounds import Bench, Known, Rounds
+from promptmill.crafts.rewrite.rounds import Known, Rounds
 from promptmill.crafts.rewrite.tables import BASE, InputRow, OutputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, messages, themselves
 from promptmill.crafts.rewrite.values import Values

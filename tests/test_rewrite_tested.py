@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from promptmill.crafts.rewrite import tested as tests_of_rewriters
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.summary import figures, test_report, verdict
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow
 from promptmill.crafts.rewrite.trials import Material

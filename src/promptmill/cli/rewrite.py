@@ -12,6 +12,7 @@ from promptmill.cli.options import Given
 from promptmill.cli.rewrite_forecast import forecast
 from promptmill.cli.screen import bars, err, number, out, show_rows, show_warnings, table
 from promptmill.cli.session import Session, in_all, session
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.finished import ROLES
 from promptmill.crafts.rewrite.guard.guard import Guard
@@ -20,7 +21,6 @@ from promptmill.crafts.rewrite.page import rewrite_page
 from promptmill.crafts.rewrite.pipeline import Pipeline, Step
 from promptmill.crafts.rewrite.probe import Jury
 from promptmill.crafts.rewrite.roles import Roles, roles_of
-from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
 from promptmill.crafts.rewrite.tune import Tuner, tunable
 from promptmill.errors import InputError
@@ -37,7 +37,7 @@ from promptmill.vary.splits import Shares
 from promptmill.vary.wording import load_wording
 
 FILES = {"judges": "--panel", "test_judges": "--test-panel"}
-OTHERS = {"rounds", "test", "tune_main", "tune"}
+OTHERS = {"rounds", "keep", "test", "tune_main", "tune"}
 """Settings of which the tables of the rounds do not know: a run may go on with others."""
 
 
@@ -209,7 +209,7 @@ def _show(result: dict[str, Any], path: Path) -> None:
         rows.append(("panel", result["panel"]["verdict"]))
     for one in result.get("rounds", []):
         pairs = ", ".join(f"{count} {kind}" for kind, count in one["pairs"].items())
-        rows.append((f"round {one['round']}", f"{pairs}; {one['steps']} steps"))
+        rows.append((f"round {one['round']}", f"{pairs}; {one['steps']} steps{_on_dev(one)}"))
     if "pairs" in result:
         rows.append(("pairs", ", ".join(f"{count} {kind}" for kind, count in result["pairs"].items()) or "none"))
     if "test" in result:
@@ -227,6 +227,15 @@ def _show(result: dict[str, Any], path: Path) -> None:
         out.print(
             f"next: promptmill rewrite {following[result['step']]} --continue {run}", markup=False, soft_wrap=True
         )
+
+
+def _on_dev(one: dict[str, Any]) -> str:
+    """What became of a later round; reports of earlier versions do not say."""
+    found = one.get("dev")
+    if found is None:
+        return ""
+    kept = "kept" if one["kept"] else "not kept"
+    return f"; on dev prompts {found['before']:.3f} to {found['after']:.3f}: {kept}"
 
 
 def _show_test(test: dict[str, Any]) -> None:

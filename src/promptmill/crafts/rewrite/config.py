@@ -103,7 +103,7 @@ class TestingConfig(Strict, frozen=True):
     candidates: int = Field(4, ge=1, description="rewrites of a prompt from which one is taken")
     proof: int = Field(12, ge=0, description="inputs that a prompt and its rewrites are tried on, by the judges that "
                                             "taught, before one is offered; 0: what is foretold decides")  # fmt: skip
-    margin: float = Field(0.12, ge=0, description="a prompt is left alone that gains less on these, of the panel's "
+    margin: float = Field(0.05, ge=0, description="a prompt is left alone that gains less on these, of the panel's "
                                                   "scale (or less than pairs.z standard errors)")  # fmt: skip
 
 
@@ -120,5 +120,9 @@ class RewriteConfig(Strict, frozen=True):
     tune: TuneConfig = TuneConfig()
     rounds: int = Field(2, ge=1, description="rounds of rewriting, judging and learning")
     rewrites: int = Field(8, ge=1, description="rewrites of each prompt that the rewriter of a round is asked for")
+    keep: Literal["better", "last"] = Field(
+        "better", description="better: a round after the first is kept only where the rewriter's first answers to dev "
+                              "prompts gain more than pairs.z standard errors by it, and the rounds end where one is "
+                              "not; last: every round is (as with stream)")  # fmt: skip
     stream: bool = Field(False, description="one intent a round, in order, instead of all in each (continual learning)")
     tune_main: bool = Field(False, description="also fine-tune the main model on its own best answers")

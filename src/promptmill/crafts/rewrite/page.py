@@ -20,7 +20,7 @@ SHOWN = 5
 
 
 def rewrite_page(report: Report) -> Page:
-    parts = (_verdict, _test, _gains, _domains, _continual, _transfer, _tuned, _examples, _rounds, _learning,
+    parts = (_verdict, _test, _gains, _domains, _continual, _transfer, _tuned, _examples, _rounds, _kept, _learning,
              _predictor, _made, _panel, _test_panel, spend, _warnings)  # fmt: skip
     blocks = chain.from_iterable(part(report) for part in parts)
     about = f"model {report.get('model', '')}, rewriter {report.get('rewriter', '')}"
@@ -159,6 +159,19 @@ def _rounds(report: Report) -> list[Block]:
            "one after it, on rewrites chosen in earlier rounds."  # fmt: skip
     every = "" if differ else f" Of each round: {''.join(intents)}."
     return [Table(heads, rows, title="What was learned", note=note + every)] if rows else []
+
+
+def _kept(report: Report) -> list[Block]:
+    """Of later rounds; reports of earlier versions have nothing of it, and kept every round."""
+    rows: list[list[Cell]] = [
+        [one["round"], one["dev"]["before"], one["dev"]["after"], one["dev"]["se"], "yes" if one["kept"] else "no"]
+        for one in report.get("rounds") or []
+        if one.get("dev")
+    ]
+    note = "The panel's value of first answers to dev prompts, by the rewriter before the round and after it. A " \
+           "round that gains no more than its error is not kept, and none comes after it."  # fmt: skip
+    heads = ["round", "before", "after", "error of the gain", "kept"]
+    return [Table(heads, rows, title="Whether a later round was worth it", note=note)] if rows else []
 
 
 def _learning(report: Report) -> list[Block]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.judging import read_outputs
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
 from promptmill.crafts.rewrite.probe import Jury, probe
 from promptmill.crafts.rewrite.proof import Proof
-from promptmill.crafts.rewrite.rounds import LEARNED, Bench, Known, Rounds
+from promptmill.crafts.rewrite.rounds import LEARNED, Known, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
 from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
@@ -82,6 +83,8 @@ class Pipeline:
             scores = await rounds.judge(1)
             report["panel"] = await self._check(rounds, material, scores)
             for each in range(1, last + (until in ("train", "test"))):
+                if rounds.ended:
+                    break
                 await rounds.train(each)
             report["rounds"] = [one.report for one in rounds.done]
             if until in ("train", "test"):
@@ -187,7 +190,7 @@ class Pipeline:
         tester = Tester(bench, material, jury.panel, jury.name, bench.main, candidates=bench.config.test.candidates)
         async with jury.panel:
             tested = [await self._tested(tester, rounds, number) for number in range(len(rounds.done) + 1)]
-            offered = await self._offered(replace(tester, name="offered"), rounds, predictor) or tested[-1]
+            offered = await self._offered(replace(tester, name="offered"), rounds, predictor) or tested[rounds.best]
             learned = [one.domains for one in rounds.done]
             found: dict[str, Any] = {"test": test_report(tested, offered, learned, bench.seed)}
             if self.test_panel is not None:
@@ -195,14 +198,14 @@ class Pipeline:
             if self.target is not None:
                 async with self.target:
                     other = replace(tester, main=self.target, name="transfer")
-                    moved = await self._tested(other, rounds, len(rounds.done))
+                    moved = await self._tested(other, rounds, rounds.best)
                 found["transfer"] = {"model": self.target.name, **test_report([moved], moved, [], bench.seed)}
             if self.tuner is not None:
                 model = bench.open_model(self.tuner.tuned, "task")
                 async with model:
                     tuned = replace(tester, main=model, name="tuned", compares=False)
-                    after = [await self._tested(tuned, rounds, one) for one in (0, len(rounds.done))]
-                found["tuned"] = two_by_two([tested[0], tested[-1]], after, bench.seed)
+                    after = [await self._tested(tuned, rounds, one) for one in (0, rounds.best)]
+                found["tuned"] = two_by_two([tested[0], tested[rounds.best]], after, bench.seed)
         return found | {"verdict": verdict(found["test"], self.weak, self.weak_test)}
 
     async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
@@ -210,8 +213,8 @@ class Pipeline:
         return await tester.run(number, self._rewriter(rounds, number), None, "", None)
 
     async def _offered(self, tester: Tester, rounds: Rounds, predictor: Fitted | None) -> Tested | None:
-        """The last rewriter as it is offered: with a proof, or with its predictor. None where there is neither."""
-        bench, last = self.bench, len(rounds.done)
+        """The kept rewriter as it is offered: with a proof, or with its predictor. None where there is neither."""
+        bench, last = self.bench, rounds.best
         if bench.config.test.proof:
             async with self.writer:
                 proof = Proof(tester.main, self.writer, bench.panel, bench.wording, bench.config, bench.role)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from promptmill.crafts.rewrite.bench import ALGORITHM, Bench
 from promptmill.crafts.rewrite.judging import models_of, read_outputs
-from promptmill.crafts.rewrite.rounds import ALGORITHM, Bench
 from promptmill.crafts.rewrite.tables import BASE, OutputRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.judge.judge import Subject

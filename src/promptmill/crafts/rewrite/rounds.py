@@ -3,80 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from promptmill.crafts.rewrite.answer import answer
-from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.guard.guard import Guard
-from promptmill.crafts.rewrite.judging import Comparer, Texts, judge
+from promptmill.crafts.rewrite.bench import Bench
+from promptmill.crafts.rewrite.judging import Comparer, Texts
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
+from promptmill.crafts.rewrite.progress import progress
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND, rewrite
-from promptmill.crafts.rewrite.synthesize.bases import count_rows
-from promptmill.crafts.rewrite.tables import BASE, BaseRow, OutputRow, PairRow, VariationRow
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, PairRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, read_variations, themselves
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import InputError
-from promptmill.judge.panel import Panel
-from promptmill.judge.table import scores_schema
-from promptmill.model.gate import Model, together
+from promptmill.model.gate import together
 from promptmill.model.load import ModelConfig
 from promptmill.model.shards import fill
-from promptmill.store.records import record_of, row_of, schema_of
-from promptmill.store.run import Run
-from promptmill.store.stage import Stage, digest
-from promptmill.vary.wording import Wording
+from promptmill.store.records import record_of, row_of
+from promptmill.store.stage import Stage
 
-ALGORITHM = "rewrite-3"  # change it when the same settings give other rows
 LEARNED = ("train", "dev")
-Watch = Callable[[str, int, int], None]
-
-
-@dataclass
-class Bench:
-    """All that a rewrite asks and writes to. open_model: gives a model its place behind the gate, in the run's books.
-    role: what the main model is told about its work beforehand. panel_name: by what the panel's scores are known."""
-
-    run: Run
-    main: Model
-    panel: Panel
-    panel_name: str
-    wording: Wording
-    role: str
-    config: RewriteConfig
-    rewriter: ModelConfig
-    open_model: Callable[[ModelConfig, str], Model]
-    seed: int = 0
-    watch: Watch = lambda phase, done, total: None
-
-    @cached_property
-    def guard(self) -> Guard:
-        return Guard.of(self.config.pairs)
-
-    async def answered(self, name: str, variations: Sequence[VariationRow], material: Material, main: Model) -> Stage:
-        """The main model's answers to these prompts. name: for people; the stage's own is by all that decides it."""
-        config = self.config.answer
-        told = ([one.base_id, one.variation_id, one.text] for one in variations)
-        tried = ([list(row_of(given).values()) for given in material.tried_on(one)] for one in _bases_of(variations))
-        stage = self.stage(name, OutputRow, told, tried, main.fingerprint, config.model_dump(), self.role)
-        total = sum(1 for _ in material.trials(variations, config.samples))
-        trials = material.trials(variations, config.samples)
-        return await answer(stage, main, trials, config, self.role, on=self.on(f"{name}: answers", total))
-
-    async def scored(self, name: str, outputs: Stage, material: Material, panel: Panel, panel_name: str) -> Stage:
-        stage = self.run.stage(f"{name}-{digest(ALGORITHM, outputs.folder.name, panel_name)}", scores_schema())
-        total = count_rows(outputs)
-        return await judge(stage, panel, outputs, material, on=self.on(f"{name}", total))
-
-    def stage(self, name: str, kind: type[Any], *parts: Any) -> Stage:
-        return self.run.stage(f"{name}-{digest(ALGORITHM, *parts)}", schema_of(kind))
-
-    def on(self, phase: str, total: int) -> Callable[[int], None]:
-        return lambda done: self.watch(phase, done, total)
+DEV = LEARNED[1:]
 
 
 @dataclass(frozen=True)
@@ -104,13 +53,15 @@ class Known:
 
 @dataclass(frozen=True)
 class Round:
-    """number: from 1. domains: those it learned from. adapters: of all rounds so far, to be loaded together."""
+    """number: from 1. domains: those it learned from. adapters: of all rounds so far, to be loaded together. kept:
+    whether its rewriter is better than the one before it; if not, that one is the rewriter, and the rounds end."""
 
     number: int
     domains: tuple[str, ...]
     pairs: tuple[PairRow, ...]
     adapters: tuple[Path, ...]
     report: dict[str, Any]
+    kept: bool = True
 
 
 @dataclass
@@ -123,10 +74,21 @@ class Rounds:
     variations: Stage
     known: Known
     done: list[Round] = field(default_factory=list)
+    _worths: dict[tuple[Path, ...], Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def best(self) -> int:
+        """The round whose rewriter is the one to be used; 0 while there is none."""
+        return max((one.number for one in self.done if one.kept), default=0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last round has brought nothing, so that another would begin where this one did."""
+        return bool(self.done) and not self.done[-1].kept
 
     @property
     def adapters(self) -> tuple[Path, ...]:
-        return self.done[-1].adapters if self.done else ()
+        return self.done[self.best - 1].adapters if self.best else ()
 
     def rewriter_kind(self, adapters: Sequence[Path] | None = None) -> ModelConfig:
         """The rewriter with what it has learned so far, or with these adapters."""
@@ -136,7 +98,11 @@ class Rounds:
 
     async def answer(self, number: int) -> list[Tried]:
         """The main model's answers to what is new in the round: its rewrites; in the first one also the base prompts
-        and the operators' variations."""
+        and the operators' variations. InputError for a round after the rounds have ended."""
+        if self.ended:
+            raise InputError(f"there is no round {number}: round {len(self.done)} did not make the rewriter better on "
+                             "dev prompts, so the rounds end there; --set rewrite.keep=last goes on all the same"
+                             )  # fmt: skip
         found = []
         if number == 1:
             bases = self.material.of(splits=LEARNED)
@@ -185,9 +151,44 @@ class Rounds:
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
             "kl_old": taught.kl_old,
         }  # fmt: skip
-        done = Round(number, domains, tuple(paired), (*self.adapters, outcome.folder), report)
+        adapters = (*self.adapters, outcome.folder)
+        kept, report["dev"] = await self._earned(number, adapters)
+        done = Round(number, domains, tuple(paired), adapters, report | {"kept": kept}, kept)
         self.done.append(done)
         return done
+
+    async def _earned(self, number: int, adapters: tuple[Path, ...]) -> tuple[bool, dict[str, float] | None]:
+        """Whether the round is kept, and by how much it is better; the first one always is."""
+        config = self.bench.config
+        if number == 1 or config.stream or config.keep == "last":
+            return True, None
+        clusters = {one.base_id: one.cluster for one in self.material.of(splits=DEV)}
+        before, after = [await self._worth(at, one) for at, one in ((number - 1, self.adapters), (number, adapters))]
+        found = progress(before, after, clusters)
+        if found is None:
+            return True, None
+        told = {"before": found.before, "after": found.after, "se": found.margin.se}
+        return found.earned(config.pairs.z), told
+
+    async def _worth(self, number: int, adapters: tuple[Path, ...]) -> Mapping[str, float]:
+        """What a rewriter's first answer to each dev prompt is worth to the panel, by base_id; where that breaks a
+        rule, or did not come, what the prompt itself is worth. number: of the last round that it has learned in."""
+        if adapters in self._worths:
+            return self._worths[adapters]
+        bench, bases = self.bench, self.material.of(splits=DEV)
+        rows = list(read_variations(await self._rewrites(number + 1, bases, adapters, 1)))
+        outputs = await bench.answered(f"outputs-dev-{number}", rows, self.material, bench.main)
+        scores = await bench.scored(f"scores-dev-{number}", outputs, self.material, bench.panel, bench.panel_name)
+        values = Values(bench.panel)
+        values.add(scores.rows())
+        first = {one.base_id: one for one in rows if one.text and not self._broken(one.base_id, one.text)}
+        found = {}
+        for base in bases:
+            mine = first.get(base.base_id)
+            value = values.mean(base.base_id, mine.variation_id) if mine else self.known.values.mean(base.base_id, BASE)
+            if value is not None:
+                found[base.base_id] = value
+        return self._worths.setdefault(adapters, found)
 
     async def offer(self) -> int:
         """Answers to what the last rewriter makes of all base prompts that were learned from, and their scores: what it
@@ -204,15 +205,18 @@ class Rounds:
         every = tuple(dict.fromkeys(one.domain for one in self.material.of(splits=LEARNED)))
         return (every[(number - 1) % len(every)],) if self.bench.config.stream and every else every
 
-    async def _rewrites(self, number: int, bases: Sequence[BaseRow]) -> Stage:
+    async def _rewrites(
+        self, number: int, bases: Sequence[BaseRow], adapters: Sequence[Path] | None = None, count: int = 0
+    ) -> Stage:
+        """Of the rewriter as it is now, or with these adapters; the first `count` of them, or as many as are set."""
         bench, config = self.bench, self.bench.config
-        rewriter = bench.open_model(self.rewriter_kind(), "rewriter")
+        rewriter, count = bench.open_model(self.rewriter_kind(adapters), "rewriter"), count or config.rewrites
         most = config.synthesize.max_tokens
         stage = bench.stage("rewrites", VariationRow, number, [[one.base_id, one.text] for one in bases],
-                            rewriter.fingerprint, bench.wording.refine, config.rewrites, most)  # fmt: skip
+                            rewriter.fingerprint, bench.wording.refine, count, most)  # fmt: skip
         on = bench.on(f"round {number}: rewrites", len(bases))
         async with rewriter:
-            return await rewrite(stage, rewriter, bench.wording, bases, number, config.rewrites, max_tokens=most, on=on)
+            return await rewrite(stage, rewriter, bench.wording, bases, number, count, max_tokens=most, on=on)
 
     async def _tried(self, name: str, variations: Sequence[VariationRow]) -> Tried:
         bench = self.bench
@@ -231,9 +235,13 @@ class Rounds:
             self.known.texts.setdefault(one.base_id, {})[one.variation_id] = one.text
             if one.variation_id == BASE:
                 continue
-            prompt, own = self.material.bases[one.base_id].text, self._own_answer(one.base_id)
-            if found := self.bench.guard(prompt, one.text, own):
-                self.known.broken[one.base_id, one.variation_id] = found[0].kind
+            if broken := self._broken(one.base_id, one.text):
+                self.known.broken[one.base_id, one.variation_id] = broken
+
+    def _broken(self, base: str, text: str) -> str | None:
+        """The rule that this breaks as a rewrite of the base prompt."""
+        found = self.bench.guard(self.material.bases[base].text, text, self._own_answer(base))
+        return found[0].kind if found else None
 
     def _own_answer(self, base: str) -> str | None:
         """The main model's to the base prompt itself. With inputs there are many: none of them answers the prompt."""
@@ -295,7 +303,3 @@ class Rounds:
 
     def _split(self, pair: PairRow) -> str:
         return self.material.bases[pair.base_id].split
-
-
-def _bases_of(variations: Iterable[VariationRow]) -> list[str]:
-    return list(dict.fromkeys(one.base_id for one in variations))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.improve import Predictor, improve
 from promptmill.crafts.rewrite.judging import Comparer, Texts, models_of
 from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND
-from promptmill.crafts.rewrite.rounds import Bench
 from promptmill.crafts.rewrite.tables import BASE, BaseRow, ImprovedRow, PreferredRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, themselves
 from promptmill.crafts.rewrite.values import Values
