@@ -113,6 +113,19 @@ def test_a_run_is_reported_again_by_the_weights_that_it_had(cli, judges, tmp_pat
     assert json.loads(cli("panel", "report", "run/stages/scores", "--json").out)["agreement"] == tried["agreement"]
 
 
+def test_a_run_is_reported_again_by_the_limits_that_its_panel_had_to_pass(cli, judges, tmp_path):
+    panel = yaml.safe_load((tmp_path / "panel.yaml").read_text())
+    (tmp_path / "panel.yaml").write_text(
+        yaml.safe_dump(panel | {"gate": {"min_readable": 0.0, "min_planted_auc": 0.1}})
+    )
+    tried = json.loads(cli(*TRY, "--json").out)
+    again = json.loads(cli("panel", "report", "run", "--json").out)
+    assert again["gate"] == tried["gate"]
+    assert again["gate"]["settings"]["min_readable"] == 0.0
+    other = json.loads(cli("panel", "report", "run", "--json", "--min-readable", "0.5").out)["gate"]["settings"]
+    assert (other["min_readable"], other["min_planted_auc"]) == (0.5, 0.1)
+
+
 def test_the_embedded_panel_tries_answers_out_of_the_box(cli, judges):
     said = cli("panel", "try", "--answers", "answers.jsonl", "--json", "--compare", "2")
     report = json.loads(said.out)

@@ -102,6 +102,14 @@ def test_export_gives_the_seven_tables(cli, one_go: Path, tmp_path: Path):
     assert counts["test_results"] > 0
 
 
+def test_the_panel_is_reported_again_as_the_run_has_reported_it(cli, one_go: Path):
+    told = json.loads((one_go / "panel.json").read_text())
+    again = json.loads(cli("panel", "report", str(one_go), "--json").out)
+    assert {key: again[key] for key in ("gate", "weights", "verdict")} == {
+        key: told[key] for key in ("gate", "weights", "verdict")
+    }  # fmt: skip
+
+
 # What is wrong beforehand leaves nothing behind
 
 BEFOREHAND = {

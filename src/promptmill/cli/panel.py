@@ -36,8 +36,8 @@ def report_command(
     if validators is not None and (not all(names) or len(set(names)) < len(names)):
         raise InputError(f"--validators {validators}: must be different names with commas between, such as a,b,c")
     given = {key: value for key, value in least.items() if value is not None}
-    settings = checked(Gate, given, "gate")
     found = read_scores(path, names)
+    settings = checked(Gate, {**found.limits, **given}, "gate")
     report = {"craft": "panel", "name": path.resolve().name} | panel_report(
         found.scores, criteria_weights=found.weights, judge_weights=found.judge_weights,
         preferences=found.preferences, settings=settings,

@@ -20,7 +20,7 @@ def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int
     held = bases - learned
     tests = held * (config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None))
     proofs = held * config.test.proof
-    pairs = learned * config.rounds * config.pairs.most * config.pairs.compared if config.pairs.orders else 0
+    pairs = learned * _compared(config) * config.pairs.compared if config.pairs.orders else 0
     judges = len(config.judge.judges)
     answers = (candidates + 3 * tests) * tried + proofs * (1 + config.test.candidates)
     compared = 2 * judges * (pairs + tests * config.pairs.compared)
@@ -31,6 +31,13 @@ def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int
         "rewrites": rewrites + tests * config.test.candidates,
         "answers": answers, "judgements": answers * _questions(config.judge) + compared + probed,
     }  # fmt: skip
+
+
+def _compared(config: RewriteConfig) -> int:
+    """Pairs of a base prompt that the judges are asked to confirm, in all rounds: what they do not confirm makes room
+    for another, until there is none left."""
+    others = [config.synthesize.variations + 1 + at * config.rewrites for at in range(1, config.rounds + 1)]
+    return sum(others)
 
 
 def _questions(panel: PanelConfig) -> int:

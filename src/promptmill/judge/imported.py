@@ -29,13 +29,15 @@ ORIGINAL_WEIGHTS = {"section_1": 1.0, "section_2": 1.0, "section_3": 0.5, "secti
 @dataclass(frozen=True)
 class Imported:
     """scores: a table with `scores_schema`. weights: of the criteria, where the source has its own. problems: what
-    could not be used, a line each, by name."""
+    could not be used, a line each, by name. limits: of the gate that a run's panel had to pass; empty for any other
+    source."""
 
     scores: pa.Table
     weights: Mapping[str, float] = field(default_factory=dict)
     preferences: pa.Table | None = None
     problems: Sequence[str] = ()
     judge_weights: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_scores(path: Path, validators: Sequence[str] = ()) -> Imported:
@@ -55,9 +57,7 @@ def read_scores(path: Path, validators: Sequence[str] = ()) -> Imported:
 
 
 def _read_folder(path: Path) -> Imported:
-    """A stage of scores, or a run with one; what stands beside it (preferences, weights) is taken along."""
-    import pyarrow as pa
-
+    """A stage of scores, or a run with one; what stands beside it (preferences, weights, limits) is taken along."""
     if any(path.glob("part-*.parquet")):
         return Imported(_read_stage(path, scores_schema()))
     stages = {folder.name: _columns(folder) for folder in sorted((path / "stages").glob("*"))}
@@ -65,26 +65,31 @@ def _read_folder(path: Path) -> Imported:
     if "scores" in scored or len(scored) == 1:
         name = "scores" if "scores" in scored else scored[0]
         compared = next((name for name, columns in stages.items() if columns >= {"validator", "p", "flipped"}), None)
-        weights = _weights_of(path / "report.json")
-        return Imported(
-            _read_stage(path / "stages" / name, scores_schema()), weights.get("criteria", {}),
-            _read_stage(path / "stages" / compared, preferences_schema()) if compared else None,
-            judge_weights=weights.get("judges", {}),
-        )  # fmt: skip
+        return _reported(path, "report.json", [name], compared)
     if whole := [
         name for name in scored if name.startswith(("scores-variations-", "planted-"))
     ]:  # a rewrite's own gate
         compared = next((name for name in stages if name.startswith("compared-")), None)
-        return Imported(
-            pa.concat_tables([_read_stage(path / "stages" / name, scores_schema()) for name in whole]),
-            preferences=_read_stage(path / "stages" / compared, preferences_schema()) if compared else None,
-        )
+        return _reported(path, "panel.json", whole, compared)
     if scored:
         raise InputError(f"{path}: has several stages with scores; name one: {', '.join(scored)} (in {path}/stages)")
     raise InputError(
         f"{path}: holds no scores; wanted are files such as 0_validation_score.parquet, a run with a stage of scores, "
         "or a stage's part-*.parquet"
     )
+
+
+def _reported(run: Path, report: str, scored: Sequence[str], compared: str | None) -> Imported:
+    """These stages of a run, by the weights and the limits of the report that the run itself has made of them."""
+    import pyarrow as pa
+
+    weights, limits = _told_by(run / report)
+    return Imported(
+        pa.concat_tables([_read_stage(run / "stages" / name, scores_schema()) for name in scored]),
+        weights.get("criteria", {}),
+        _read_stage(run / "stages" / compared, preferences_schema()) if compared else None,
+        judge_weights=weights.get("judges", {}), limits=limits,
+    )  # fmt: skip
 
 
 def _columns(stage: Path) -> set[str]:
@@ -98,13 +103,14 @@ def _columns(stage: Path) -> set[str]:
         raise InputError(f"{first}: cannot be read as parquet ({' '.join(str(error).split())[:120]})") from None
 
 
-def _weights_of(report: Path) -> dict[str, dict[str, float]]:
-    """Those by which a panel's run was reported; none where it was not."""
+def _told_by(report: Path) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """The weights of criteria and judges, and the gate's limits; none where nothing was reported yet."""
     if not report.is_file():
-        return {}
+        return {}, {}
     try:
-        weights = json.loads(report.read_text(encoding="utf-8")).get("weights") or {}
-        return {kind: {str(name): float(one) for name, one in weights[kind].items()} for kind in weights}
+        told = json.loads(report.read_text(encoding="utf-8"))
+        weights, limits = told.get("weights") or {}, dict(told.get("gate", {}).get("settings") or {})
+        return {kind: {str(name): float(one) for name, one in weights[kind].items()} for kind in weights}, limits
     except (ValueError, AttributeError, TypeError):
         raise InputError(f"{report}: cannot be read; name the stage with the scores itself") from None
 
