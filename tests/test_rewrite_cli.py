@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from promptmill.cli.rewrite_forecast import forecast
+from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.finished import finished_rewrite
 from promptmill.crafts.rewrite.pipeline import STEPS
 from promptmill.store.run import Run
@@ -66,6 +68,13 @@ def test_a_run_learns_and_is_tested(one_go: Path):
     assert report["calls"]["judge"] + report["calls"]["task"] < report["paid"]["calls"]
     page = (one_go / "report.html").read_text()
     assert INTENTS[1] in page
+
+
+def test_the_forecast_is_not_passed(one_go: Path):
+    report = read(one_go)
+    most = forecast(RewriteConfig.model_validate(report["settings"]), intents=2, prompts=0)
+    paid = {"writer": "writer calls", "rewriter": "rewrites", "task": "answers", "judge": "judgements"}
+    assert {role for role, kind in paid.items() if report["calls"][role] > most[kind]} == set()
 
 
 def test_stage_by_stage_comes_to_the_same_report_as_in_one_go(cli, one_go: Path, tmp_path: Path):
