@@ -25,7 +25,8 @@ TEXTS = [
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_features_of_an_embedded_model_do_not_depend_on_the_batch(name: str):
-    loaded = embedded_backend(name).loaded()
+    backend = embedded_backend(name)
+    loaded = backend.loaded()
     together = features(loaded, TEXTS)
     size = loaded.model.config.hidden_size
     assert (together.shape, together.dtype) == ((4, size), np.float32)
@@ -34,7 +35,9 @@ def test_features_of_an_embedded_model_do_not_depend_on_the_batch(name: str):
     np.testing.assert_array_equal(together[0], together[3])
     assert not np.allclose(together[0], together[1], atol=1e-2)
     assert features(loaded, []).shape[0] == 0
-    assert encoder_of(loaded).fingerprint == loaded.fingerprint
+    encoder = encoder_of(backend)
+    assert encoder.fingerprint == loaded.fingerprint
+    np.testing.assert_array_equal(encoder.vectors(TEXTS), together)
 
 
 def test_features_are_the_mean_of_the_last_hidden_states(tiny_folder: Path, tiny_backend: LocalBackend):

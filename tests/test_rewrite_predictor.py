@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from promptmill.crafts.rewrite.predictor import predictor
 from promptmill.crafts.rewrite.predictor.heldout import FEWEST, held_out
-from promptmill.crafts.rewrite.predictor.predictor import Encoder, Fitted, GainRow, PredictorConfig, fit, load
+from promptmill.crafts.rewrite.predictor.predictor import Encoder, Fitted, GainRow, PredictorConfig, fit, fit_once, load
 from promptmill.crafts.rewrite.predictor.ridge import Data, fit_ridge, group_folds, lengths_of
 from promptmill.errors import InputError
 
@@ -215,6 +215,24 @@ def test_saved_and_loaded_it_is_the_same(found: Fitted, tmp_path: Path):
     first = (tmp_path / "predictor/predictor.safetensors").read_bytes()
     found.save(tmp_path / "other")
     assert (tmp_path / "other/predictor.safetensors").read_bytes() == first
+
+
+def test_what_was_fitted_on_the_same_rows_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows, asked = rows_of(planted, bases=4), []
+
+    def vectors(texts: Sequence[str]) -> Any:
+        asked.append(texts)
+        return ENCODER.vectors(texts)
+
+    counted = Encoder(ENCODER.fingerprint, vectors)
+    first = fit_once(tmp_path, rows, counted, QUICK)
+    before, again = len(asked), fit_once(tmp_path, rows, counted, QUICK)
+    assert (again.report, again.digest, len(asked)) == (first.report, first.digest, before)
+    assert fit_once(tmp_path, rows[1:], counted, QUICK).lesson != first.lesson
+    assert len(asked) > before
+    spoil_version(tmp_path)
+    assert fit_once(tmp_path, rows, counted, QUICK).report == first.report
+    assert load(tmp_path, ENCODER).lesson == first.lesson
 
 
 def spoil_other_half(folder: Path) -> None:

@@ -50,7 +50,7 @@ class FinishedRewrite:
             return None
         backend = open_backend(self.rewriter.model_copy(update={"adapters": self.report["base"]["adapters"]}))
         assert isinstance(backend, LocalBackend)
-        return load(self.run / PREDICTOR, encoder_of(backend.loaded()))
+        return load(self.run / PREDICTOR, encoder_of(backend))
 
     @cached_property
     def roles(self) -> Roles:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.judging import read_outputs
-from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit
+from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit_once
 from promptmill.crafts.rewrite.probe import Jury, probe
 from promptmill.crafts.rewrite.proof import Proof
 from promptmill.crafts.rewrite.rounds import LEARNED, Known, Rounds
@@ -158,7 +158,7 @@ class Pipeline:
         return {"test_panel": report}
 
     def _predictor(self, rounds: Rounds, first: int | None) -> Fitted | None:
-        """Fitted on all that was measured, and written into the run; whether it is used is for its report to say. None
+        """Fitted on all that was measured, and kept in the run; whether it is used is for its report to say. None
         where nothing was measured: a rewriter does without.
         first: from which number on variations are answers of the rewriter that is offered."""
         bench, known = self.bench, rounds.known
@@ -178,9 +178,7 @@ class Pipeline:
             gains = [row.gain for row in rows]
             random.Random(f"shuffled {bench.seed}").shuffle(gains)
             rows = [replace(row, gain=gain) for row, gain in zip(rows, gains, strict=True)]
-        fitted = fit(rows, encoder_of(backend.loaded()))
-        fitted.save(bench.run.folder / PREDICTOR)
-        return fitted
+        return fit_once(bench.run.folder / PREDICTOR, rows, encoder_of(backend))
 
     async def _test(self, rounds: Rounds, material: Material, predictor: Fitted | None) -> dict[str, Any]:
         bench = self.bench

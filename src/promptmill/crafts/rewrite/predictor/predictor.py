@@ -26,6 +26,7 @@ from promptmill.store.stage import digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from promptmill.model.local import LocalBackend
     from promptmill.model.local.loaded import Loaded
 
 ALGORITHM = "predictor-1"  # change it when the same file would predict something else
@@ -66,9 +67,9 @@ class Encoder:
     vectors: Callable[[Sequence[str]], NDArray[Any]]
 
 
-def encoder_of(loaded: Loaded, batch_size: int = 32) -> Encoder:
-    """The hidden states of a loaded model, its adapters as they are."""
-    return Encoder(loaded.fingerprint, lambda texts: features(loaded, texts, batch_size))
+def encoder_of(backend: LocalBackend, batch_size: int = 32) -> Encoder:
+    """The hidden states of a local model, its adapters as they are. It is loaded when there is a text to read."""
+    return Encoder(backend.fingerprint, lambda texts: features(backend.loaded(), texts, batch_size))
 
 
 def features(loaded: Loaded, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
@@ -117,13 +118,15 @@ def _means(model: Any, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float32
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted predictor. noise: the standard error of a gain whose leverage is 0, as measured on held-out rows."""
+    """A fitted predictor. noise: the standard error of a gain whose leverage is 0, as measured on held-out rows.
+    lesson: of the rows that it was fitted on."""
 
     encoder: Encoder
     settings: PredictorConfig
     model: Ridge
     noise: float
     report: Report
+    lesson: str = ""
 
     @property
     def kept(self) -> bool:
@@ -169,6 +172,7 @@ class Fitted:
         told = {
             "algorithm": ALGORITHM, "fingerprint": self.encoder.fingerprint, "tensors": _digest(folder / TENSORS),
             "settings": self.settings.model_dump(), "noise": self.noise, "report": asdict(self.report),
+            "lesson": self.lesson,
         }  # fmt: skip
         write_json(folder / TOLD, told)
 
@@ -190,7 +194,27 @@ def fit(rows: Sequence[GainRow], encoder: Encoder, settings: PredictorConfig = D
     margin = choose_margin(data, held, settings.wrong, settings.improves, places)
     penalty = best_penalty(data, settings.folds, settings.seed, settings.components, settings.product)
     model = fit_ridge(data, penalty, settings.components, settings.product)
-    return Fitted(encoder, settings, model, held.noise, report_on(data, held, penalty, margin, settings.seed))
+    report = report_on(data, held, penalty, margin, settings.seed)
+    return Fitted(encoder, settings, model, held.noise, report, lesson_of(rows, encoder, settings))
+
+
+def fit_once(folder: Path, rows: Sequence[GainRow], encoder: Encoder, settings: PredictorConfig = DEFAULT) -> Fitted:
+    """The predictor that lies in the folder, where it was fitted on just these rows; else it is fitted and written."""
+    if (folder / TOLD).exists():
+        try:
+            found = load(folder, encoder)
+        except InputError:  # of another model or version, or half of one: it is made anew
+            found = None
+        if found is not None and found.lesson == lesson_of(rows, encoder, settings):
+            return found
+    fitted = fit(rows, encoder, settings)
+    fitted.save(folder)
+    return fitted
+
+
+def lesson_of(rows: Sequence[GainRow], encoder: Encoder, settings: PredictorConfig) -> str:
+    told = ([row.base_id, row.base, row.candidate, row.gain, row.place] for row in rows)
+    return digest(ALGORITHM, encoder.fingerprint, settings.model_dump(), told)
 
 
 def load(folder: Path, encoder: Encoder) -> Fitted:
@@ -210,7 +234,8 @@ def load(folder: Path, encoder: Encoder) -> Fitted:
         model = _ridge(load_file(folder / TENSORS), bool(told["settings"]["product"]))
         report = told["report"]
         report = Report(**{**report, "margin": Margin(**report["margin"])})
-        return Fitted(encoder, PredictorConfig(**told["settings"]), model, float(told["noise"]), report)
+        settings, lesson = PredictorConfig(**told["settings"]), str(told.get("lesson", ""))
+        return Fitted(encoder, settings, model, float(told["noise"]), report, lesson)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: no predictor can be read there ({_line(error)}): fit it anew") from None
 
