@@ -47,11 +47,11 @@ def weights(made) -> str:
 
 def test_a_rewrite_is_learned_as_the_answer_to_the_rewriters_request_with_its_end(learner):
     one = learner()
-    context, answer = one.tokens("say it", "say it well")
+    (item,) = one.samples([replace(PAIRS[0], prompt="say it", chosen="say it well")]).items
     chat = one.backend.chat
-    assert context == chat.encode_chat(request_of(one.wording, "say it"))
-    assert answer[-1] == chat.end
-    assert chat.decode(list(answer[:-1])).strip() == "say it well"
+    assert item.context == chat.encode_chat(request_of(one.wording, "say it"))
+    assert item.answer[-1] == chat.end
+    assert chat.decode(list(item.answer[:-1])).strip() == "say it well"
 
 
 @pytest.mark.parametrize("settings", [
@@ -91,7 +91,7 @@ def test_a_later_session_reads_the_outcome_without_a_model_and_tells_the_same_me
     lesson, told = Lesson(PAIRS, PAIRS[:2], kept=[("a b", "b a")]), []
     first, done = learner(), []
     taught = replace(first, on_row=done.append).learn(lesson)
-    assert taught.kl_old is not None
+    assert taught.more["kl_old"] is not None
     no_weights()
     assert replace(learner(), on_row=told.append).learn(lesson) == taught
     assert tuple(told) == tuple(done) == taught.outcome.rows
@@ -130,9 +130,20 @@ def test_what_is_lost_of_a_finished_training_is_made_again_from_its_last_checkpo
 
 
 def test_a_prompt_that_is_best_answered_in_one_way_is_one_sample(learner):
-    one = learner(loss="sft")
-    assert len(one._source(None, [PAIRS[0], PAIRS[0], pair(0, "best_worst"), PAIRS[1]]).items) == 2
-    assert one._source(None, []) is None
+    assert len(learner(loss="sft").samples([PAIRS[0], PAIRS[0], pair(0, "best_worst"), PAIRS[1]]).items) == 2
+
+
+def test_a_second_round_in_half_precision_trains_the_adapter_of_the_first_one_further(learner):
+    lesson = Lesson(PAIRS, kept=[("a b", "b a")])
+    half = LocalBackend(str(learner().backend.folder), device="cpu", dtype="bfloat16")
+    first = replace(learner("one"), backend=half).learn(lesson)
+    assert (len(first.adapters), first.more["kl_old"] is None) == (1, False)
+    later = LocalBackend(str(half.folder), device="cpu", dtype="bfloat16", adapters=list(first.adapters))
+    second = replace(learner("two"), backend=later).learn(lesson)
+    assert second.adapters == (second.outcome.folder,), "it holds what both rounds have taught"
+    assert second.more["kl_old"] is None, "the rewriter before the round cannot be asked any more"
+    with pytest.raises(InputError, match=r"rewrite\.learn\.kl: .* dtype float32"):
+        replace(learner("three", kl=0.5), backend=later).learn(lesson)
 
 
 def test_a_lesson_without_pairs_is_none(learner):

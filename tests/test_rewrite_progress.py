@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
-from promptmill.crafts.rewrite.learn import Taught
 from promptmill.crafts.rewrite.progress import progress
 from promptmill.crafts.rewrite.rounds import Known, Rounds
 from promptmill.crafts.rewrite.tables import VariationRow
@@ -24,6 +23,7 @@ from promptmill.model.load import ModelConfig
 from promptmill.model.scripted import ScriptedBackend
 from promptmill.store.records import schema_of
 from promptmill.store.run import Run
+from promptmill.train.answers import Taught
 from promptmill.train.course import Outcome
 from tests.judging import RUBRIC, WORDING, Weighted
 from tests.rewriting import base
@@ -70,16 +70,17 @@ MATERIAL = Material({name: base(name, f"Say {name}.", split) for name, split in
 class Taken:
     """Stands for a learner: the adapter is a folder's name."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, adapters):
+        self.folder, self.adapters = folder, adapters
 
     def learn(self, lesson):
-        return Taught(Outcome(self.folder / "adapter", "epochs", 1, 1.0, None, None, 1, ()), None)
+        adapters = (*self.adapters, self.folder / "adapter")
+        return Taught(Outcome(adapters[-1], "epochs", 1, 1.0, None, None, 1, ()), adapters, {"kl_old": None})
 
 
 class Told(Rounds):
     def _learner(self, number):
-        return Taken(self.bench.run.folder / f"round-{number}")
+        return Taken(self.bench.run.folder / f"round-{number}", self.adapters)
 
 
 def rounds_of(run, answers, **settings):

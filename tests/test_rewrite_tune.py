@@ -22,6 +22,7 @@ from promptmill.model.load import ModelConfig, open_backend
 from promptmill.model.local import load
 from promptmill.store.records import row_of, schema_of
 from promptmill.store.stage import Stage
+from promptmill.train.answers import Answered
 from promptmill.vary.wording import load_wording
 from tests.rewriting import INTENTS, WEAK, settings
 
@@ -158,14 +159,11 @@ def test_what_a_kill_while_room_was_made_has_left_of_another_lesson_is_cleared_a
 def test_what_is_learned_is_the_prompt_as_the_main_model_gets_it_in_the_role_s_words(tmp_path: Path) -> None:
     plain, worded = tuner(tmp_path), tuner(tmp_path, turn="Do this: {prompt}", role="You are brief.")
     best = {("a", 0): "dog old the"}
-    chat = plain.backend.chat
     for one, asked in (
         (plain, (("system", "Reverse the words of set a."), ("user", "the old dog"))),
         (worded, (("system", "You are brief."), ("user", "Do this: Reverse the words of set a.\n\nthe old dog"))),
     ):
-        (item,) = one._items(material(), best, "train")
-        assert list(item.context) == list(chat.encode_chat(asked))
-        assert item.answer[-1] == chat.end
+        assert one.lesson(material(), best, "train") == [Answered(asked, "dog old the")]
 
 
 def test_without_any_valued_answer_there_is_one_clear_line(tmp_path: Path) -> None:
@@ -270,13 +268,13 @@ def learner(folder: Path, rate: float = 1e-3) -> Learner:
 
 
 def test_the_kl_on_earlier_prompts_is_measured_whether_or_not_it_is_held_down(tmp_path: Path) -> None:
-    assert learner(tmp_path / "first").learn(lesson(kept=False)).kl_old is None
-    little = learner(tmp_path / "little", 1e-9).learn(lesson(kept=True)).kl_old
-    much = learner(tmp_path / "much", 1e-2).learn(lesson(kept=True)).kl_old
+    assert learner(tmp_path / "first").learn(lesson(kept=False)).more["kl_old"] is None
+    little = learner(tmp_path / "little", 1e-9).learn(lesson(kept=True)).more["kl_old"]
+    much = learner(tmp_path / "much", 1e-2).learn(lesson(kept=True)).more["kl_old"]
     assert little == pytest.approx(0, abs=1e-5)
     assert much is not None
     assert much > 0.001
-    assert learner(tmp_path / "much", 1e-2).learn(lesson(kept=True)).kl_old == much  # of a run that goes on
+    assert learner(tmp_path / "much", 1e-2).learn(lesson(kept=True)).more["kl_old"] == much  # of a run that goes on
 
 
 # The guard by a run's settings

@@ -33,6 +33,7 @@ from promptmill.report.html import render
 from promptmill.settings import read_mapping
 from promptmill.store.files import write_json
 from promptmill.store.stage import digest
+from promptmill.train.answers import trainable
 from promptmill.vary.splits import Shares
 from promptmill.vary.wording import load_wording
 
@@ -48,7 +49,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
     if not config.intents and not prompts:
         raise InputError("say what the prompts are for: --intent TEXT (may be repeated), or --prompts FILE")
     rewriter = config.rewriter or config.model
-    _trainable(rewriter)
+    trainable(rewriter, config.rewrite.learn.lora, "--rewriter")
     _check_models(config, roles)
     Shares(config.rewrite.synthesize.dev, config.rewrite.synthesize.test)
     Guard.of(config.rewrite.pairs)
@@ -100,13 +101,6 @@ def own_panel(model: ModelConfig) -> PresetPanelConfig:
         JudgeConfig(name="self-correctness", model=model, criteria=["correctness"]),
         JudgeConfig(name="self-completeness", model=model, criteria=["completeness"]),
     ])  # fmt: skip
-
-
-def _trainable(rewriter: ModelConfig) -> None:
-    backend = open_backend(rewriter)
-    if not isinstance(backend, LocalBackend):
-        raise InputError(f"{backend.name} cannot be trained: its weights are not here; give --rewriter a model folder, "
-                         "a Hugging Face name or embedded")  # fmt: skip
 
 
 def identity_of(config: RewriteConfig) -> dict[str, Any]:

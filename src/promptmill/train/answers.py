@@ -187,17 +187,22 @@ class Teaching:
 
         backend = self.backend
         model = load.load_model(backend.folder, (), backend.dtype, backend.device, backend.four_bit)
-        beside = backend.four_bit or str(model.dtype) != "torch.float32"
-        if backend.adapters and not beside:
-            model = with_adapters(model, backend.adapters, merge=True).eval().requires_grad_(False)
-        elif len(backend.adapters) > 1:
+        continued = self.continues(model)
+        if continued and len(backend.adapters) > 1:
             raise InputError(f"{backend.name}: its {len(backend.adapters)} adapters stay beside weights that are not "
                              "in float32, and none can be trained on top; give --dtype float32")  # fmt: skip
+        if backend.adapters and not continued:
+            model = with_adapters(model, backend.adapters, merge=True).eval().requires_grad_(False)
         model = attach_adapter(model, self.lora, self.seed)
-        continued = bool(backend.adapters) and beside
         if continued:
             _go_on_from(model, backend.adapters[0])
         return model, continued
+
+    def continues(self, model: Any) -> bool:
+        """Whether the adapter that is trained holds what the model's own one held, so that without it the model is not
+        the one that it was before the training. model: loaded, with the adapter or without."""
+        weights = next(one for name, one in model.named_parameters() if "lora_" not in name)
+        return bool(self.backend.adapters) and (self.backend.four_bit or str(weights.dtype) != "torch.float32")
 
     # What crafts build of
 

@@ -41,7 +41,7 @@ class FinishedRewrite:
         base = self.report["base"]
         name = base["name"] if base["name"] in EMBEDDED_MODELS else base["folder"]
         four_bit = base.get("load_in_4bit", False)
-        adapters = [*base["adapters"], *(str(self.run / path) for path in self.report["adapters"])]
+        adapters = [str(self.run / path) for path in self.report["adapters"]]
         return ModelConfig(name=name, adapters=adapters, dtype=base["dtype"], load_in_4bit=four_bit)
 
     def predictor(self) -> Fitted | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,16 @@ from promptmill.crafts.rewrite.rewriter import request_of
 from promptmill.crafts.rewrite.tables import PairRow
 from promptmill.errors import InputError
 from promptmill.model.local import LocalBackend
-from promptmill.model.local.chat import ChatTokenizer
 from promptmill.store.stage import digest
-from promptmill.train.finished import keep_outcome, kept_outcome
-from promptmill.train.settings import NO_MATTER
+from promptmill.train.answers import Answered, Built, Preferred, Taught, Teaching
+from promptmill.train.course import Course
 from promptmill.vary.wording import Wording
 
 if TYPE_CHECKING:
-    from promptmill.train.batches import Item
+    from promptmill.train.batches import Items
     from promptmill.train.contrast import Contrast
-    from promptmill.train.course import Outcome
+    from promptmill.train.distil import Objective
+    from promptmill.train.head import Head
 
 Watch = Callable[[str, int, int], None]
 Text = tuple[str, str]
@@ -49,18 +50,8 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Taught:
-    """kl_old: KL in nats per token from the rewriter before the round to the one after it, on what was kept of earlier
-    rounds; None where there is nothing of them."""
-
-    outcome: Outcome
-    kl_old: float | None
-
-
-@dataclass(frozen=True)
 class Learner:
-    """backend: the rewriter as it is before the round, whose adapters are merged into what is trained. folder: gets the
-    new adapter, in `adapter`."""
+    """backend: the rewriter as it is before the round. folder: gets the new adapter, in `adapter`."""
 
     backend: LocalBackend
     wording: Wording
@@ -72,80 +63,58 @@ class Learner:
 
     def learn(self, lesson: Lesson) -> Taught:
         """Train; blocks. Goes on where an earlier session was, and opens no model where that has come to the end.
-        InputError where there is nothing to be learned, or a loss is not a number any more."""
+        InputError where there is nothing to be learned, or a loss is not a number any more.
+
+        `more` has kl_old: KL in nats per token from the rewriter before the round to the one after it, on what was kept
+        of earlier rounds; None where there is nothing of them, or the rewriter before the round cannot be asked any
+        more (its adapter was trained further)."""
         if not lesson.pairs:
             raise InputError("no pair of prompts was believed, so there is nothing to learn; see the panel's report")
-        identity = self._identity(lesson)
-        found = kept_outcome(self.folder, identity)
-        if found is not None:
-            outcome, more = found
-            for row in outcome.rows:
-                self.on_row(row)
-            return Taught(outcome, more["kl_old"])
-        taught = self._taught(lesson)
-        keep_outcome(self.folder, identity, taught.outcome, kl_old=taught.kl_old)
-        return taught
+        told = self.config.model_dump(mode="json", exclude={"lora", "train"})
+        return self.teaching.fit(
+            {"learn": told, "lesson": lesson.digest},
+            lambda model, head: self._built(model, head, lesson),
+            lambda model, head: {"kl_old": self._moved(model, head, lesson.kept)},
+        )
 
-    def _identity(self, lesson: Lesson) -> dict[str, Any]:
-        """All that decides what comes of a lesson."""
-        return {
-            "lesson": lesson.digest, "asked": self.wording.refine, "rewriter": self.backend.fingerprint,
-            "seed": self.seed, "learn": self.config.model_dump(mode="json", exclude={"train": set(NO_MATTER)}),
-        }  # fmt: skip
-
-    def _taught(self, lesson: Lesson) -> Taught:
-        from promptmill.model.local import load
-        from promptmill.train.course import Course
-        from promptmill.train.head import head_of
-        from promptmill.train.loop import Trainer
-        from promptmill.train.targets import attach_adapter
-
-        backend, config = self.backend, self.config
-        model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
-        model = attach_adapter(model, config.lora, self.seed)
-        head = head_of(model)
-        train, held = (self._source(model, rows) for rows in (lesson.pairs, lesson.dev))
-        plain = self._plain(head, config.sft)
-        objective = self._around(plain, model, head, lesson)
-
+    @cached_property
+    def teaching(self) -> Teaching:
         def stepped(course: Course) -> None:
             self.watch("train", course.step, course.steps)
 
-        identity = config.model_dump(mode="json", exclude={"train"})
-        trainer = Trainer(
-            model, objective, train, self.folder, config.train, validation=held, checked=self._plain(head, 0.0),
-            identity={"lesson": lesson.digest, "rewriter": backend.fingerprint, "seed": self.seed, **identity},
-            base=str(backend.name), on_step=stepped, on_row=self.on_row,
-        )  # fmt: skip
-        outcome = trainer.fit()
-        return Taught(outcome, self._moved(model, head, lesson.kept) if lesson.kept else None)
+        config = self.config
+        return Teaching(self.backend, config.lora, config.train, self.folder, self.seed, {"asked": self.wording.refine},
+                        self.on_row, stepped)  # fmt: skip
 
-    def _source(self, model: Any, rows: Sequence[PairRow]) -> Any:
-        """Of pairs, or of the chosen texts alone; None where there are none."""
-        from promptmill.train.batches import Items
-        from promptmill.train.preference import Pair, Pairs, with_reference
-
-        if not rows:
-            return None
-        if self.config.loss == "sft":  # a prompt is best answered in one way
-            return Items([self.item(one) for one in dict.fromkeys((row.prompt, row.chosen) for row in rows)],
-                         self.backend.device)  # fmt: skip
-        pairs = []
-        for row in rows:
-            context, chosen = self.tokens(row.prompt, row.chosen)
-            rejected = self.tokens(row.prompt, row.rejected)[1]
-            if rejected != chosen:  # some tokenizers do not see all differences
-                pairs.append(Pair(context, chosen, rejected))
-        return Pairs(with_reference(model, pairs, self.config.train), self.backend.device)
-
-    def _plain(self, head: Any, sft: float) -> Any:
+    def _built(self, model: Any, head: Head, lesson: Lesson) -> Built:
         from promptmill.train.distil import Samples
         from promptmill.train.preference import Preference
 
-        config = self.config
-        return Samples(head) if config.loss == "sft" else Preference(head, config.beta, sft=sft)
+        config, teaching = self.config, self.teaching
+        if config.loss == "sft":
+            held = self.samples(lesson.dev) if lesson.dev else None
+            return Built(
+                self.samples(lesson.pairs), held, self._around(Samples(head), model, head, lesson), Samples(head)
+            )
+        compared, checked = (teaching.pairs(model, head, self._preferred(rows)) for rows in (lesson.pairs, lesson.dev))
+        if compared is None:
+            raise InputError(
+                "no two rewrites of a pair differ by a token of the rewriter, so there is nothing to learn"
+            )
+        preferred = Preference(head, config.beta, sft=config.sft)
+        return Built(compared, checked, self._around(preferred, model, head, lesson), Preference(head, config.beta))
 
-    def _around(self, plain: Any, model: Any, head: Any, lesson: Lesson) -> Any:
+    def samples(self, rows: Sequence[PairRow]) -> Items:
+        """The chosen texts alone, each once: a prompt is best answered in one way."""
+        return self._items(list(dict.fromkeys((row.prompt, row.chosen) for row in rows)))
+
+    def _preferred(self, rows: Sequence[PairRow]) -> list[Preferred]:
+        return [Preferred(request_of(self.wording, row.prompt), row.chosen, row.rejected) for row in rows]
+
+    def _items(self, texts: Sequence[Text]) -> Items:
+        return self.teaching.items([Answered(request_of(self.wording, prompt), text) for prompt, text in texts])
+
+    def _around(self, plain: Objective, model: Any, head: Head, lesson: Lesson) -> Objective:
         """What is learned beside the preferences."""
         from promptmill.train.contrast import WithContrast
         from promptmill.train.distil import WithRehearsal
@@ -156,12 +125,18 @@ class Learner:
         if contrasts:
             found = WithContrast(found, contrasts, config.contrast, config.tau, seed=self.seed, in_batch=True)
         if config.kl and lesson.kept:
-            kept = [self.item(one) for one in lesson.kept]
+            if self.teaching.continues(model):
+                raise InputError(f"rewrite.learn.kl: {self.backend.name} is not in float32, so the rewriter before a "
+                                 "round cannot be asked beside the one after it; give the rewriter dtype float32, or "
+                                 "set it to 0")  # fmt: skip
+            kept = self._items(lesson.kept).items
             found = WithRehearsal(found, kept, OnlineTeacher(model, head), config.kl, rows=16, seed=self.seed)
         return found
 
-    def _moved(self, model: Any, head: Any, kept: Sequence[Text]) -> float:
+    def _moved(self, model: Any, head: Head, kept: Sequence[Text]) -> float | None:
         """The mean KL per token of what was kept, the adapter off against on; no more than MOVED_ON of them."""
+        if not kept or self.teaching.continues(model):
+            return None
         import torch
 
         from promptmill.train.batches import Items, Seen, plan_epoch
@@ -170,7 +145,7 @@ class Learner:
         from promptmill.train.teacher import OnlineTeacher
 
         step = -(-len(kept) // MOVED_ON)
-        items = [replace(one, teacher=Seen((), one.context)) for one in map(self.item, kept[::step])]
+        items = [replace(one, teacher=Seen((), one.context)) for one in self._items(kept[::step]).items]
         source, train = Items(items, self.backend.device), self.config.train
         batches = plan_epoch(source.lengths, tokens=max(train.batch_tokens, max(source.lengths)),
                              items=train.batch_items, seed=0, epoch=0, shuffled=False)  # fmt: skip
@@ -180,17 +155,6 @@ class Learner:
                 loss = objective.loss(model, source.batch(indices))
                 total, count = total + loss.total.item(), count + loss.count
         return total / count
-
-    def tokens(self, prompt: str, rewrite: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The rewriter's request, and its answer with the token that ends it."""
-        chat: ChatTokenizer = self.backend.chat
-        context, (answer,) = chat.continuations(request_of(self.wording, prompt), "", (rewrite,))
-        return context, (*answer, *((chat.end,) if chat.end is not None else ()))
-
-    def item(self, text: Text) -> Item:
-        from promptmill.train.batches import Item
-
-        return Item(*self.tokens(*text))
 
     def _contrast(self, anchor: str, good: Sequence[str], bad: Sequence[str]) -> Contrast:
         from promptmill.train.contrast import Contrast

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from promptmill.crafts.rewrite.bench import Bench
@@ -88,7 +89,7 @@ class Pipeline:
                 await rounds.train(each)
             report["rounds"] = [one.report for one in rounds.done]
             if until in ("train", "test"):
-                report["adapters"] = [str(path.relative_to(bench.run.folder)) for path in rounds.adapters]
+                report["adapters"] = [_from_run(path, bench.run.folder) for path in rounds.adapters]
             if until == "answer":
                 return report | {"answers": await self._counted(rounds, last), "warnings": self.warnings}
             if until == "judge":
@@ -222,8 +223,13 @@ class Pipeline:
         return None
 
     def _rewriter(self, rounds: Rounds, number: int) -> Model:
-        adapters = rounds.done[number - 1].adapters if number else ()
+        adapters = rounds.done[number - 1].adapters if number else rounds.begun_with
         return self.bench.open_model(rounds.rewriter_kind(adapters), "rewriter")
+
+
+def _from_run(path: Path, run: Path) -> str:
+    """As a run that may be moved has it: relative, where the path lies within the run."""
+    return str(path.relative_to(run) if path.is_relative_to(run) else path.resolve())
 
 
 def _any_answer(outputs: Stage) -> bool:

@@ -53,8 +53,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Round:
-    """number: from 1. domains: those it learned from. adapters: of all rounds so far, to be loaded together. kept:
-    whether its rewriter is better than the one before it; if not, that one is the rewriter, and the rounds end."""
+    """number: from 1. domains: those it learned from. adapters: all that are loaded together, those among them that the
+    rewriter had to begin with. kept: whether its rewriter is better than the one before it; if not, that one is the
+    rewriter, and the rounds end."""
 
     number: int
     domains: tuple[str, ...]
@@ -88,13 +89,17 @@ class Rounds:
 
     @property
     def adapters(self) -> tuple[Path, ...]:
-        return self.done[self.best - 1].adapters if self.best else ()
+        return self.done[self.best - 1].adapters if self.best else self.begun_with
+
+    @property
+    def begun_with(self) -> tuple[Path, ...]:
+        """The adapters of the rewriter that has learned nothing here."""
+        return tuple(map(Path, self.bench.rewriter.adapters))
 
     def rewriter_kind(self, adapters: Sequence[Path] | None = None) -> ModelConfig:
         """The rewriter with what it has learned so far, or with these adapters."""
-        own = self.bench.rewriter
-        more = self.adapters if adapters is None else adapters
-        return own.model_copy(update={"adapters": [*own.adapters, *map(str, more)]})
+        found = self.adapters if adapters is None else adapters
+        return self.bench.rewriter.model_copy(update={"adapters": [str(path) for path in found]})
 
     async def answer(self, number: int) -> list[Tried]:
         """The main model's answers to what is new in the round: its rewrites; in the first one also the base prompts
@@ -149,9 +154,9 @@ class Rounds:
             "pairs": counts, "replayed": len(lesson.pairs) - len(own), "dev_pairs": len(lesson.dev),
             "steps": outcome.steps, "ended": outcome.ended,
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
-            "kl_old": taught.kl_old,
+            "kl_old": taught.more["kl_old"],
         }  # fmt: skip
-        adapters = (*self.adapters, outcome.folder)
+        adapters = taught.adapters
         kept, report["dev"] = await self._earned(number, adapters)
         done = Round(number, domains, tuple(paired), adapters, report | {"kept": kept}, kept)
         self.done.append(done)

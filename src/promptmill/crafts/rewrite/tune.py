@@ -12,29 +12,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptmill.crafts.rewrite.config import TuneConfig
 from promptmill.crafts.rewrite.judging import read_outputs
 from promptmill.crafts.rewrite.measures import gain
 from promptmill.crafts.rewrite.roles import TUNED_ON
-from promptmill.crafts.rewrite.tables import BASE, BaseRow, OutputRow
+from promptmill.crafts.rewrite.tables import BASE, OutputRow
 from promptmill.crafts.rewrite.tested import Tested
 from promptmill.crafts.rewrite.trials import Material, messages
 from promptmill.crafts.rewrite.values import Values
 from promptmill.errors import InputError
-from promptmill.model.load import ModelConfig, open_backend
+from promptmill.model.load import ModelConfig
 from promptmill.model.local import LocalBackend
 from promptmill.prompt import fill
 from promptmill.settings import read_mapping
 from promptmill.store.files import write_json
 from promptmill.store.stage import Stage, digest
-from promptmill.train.finished import keep_outcome, kept_outcome
-from promptmill.train.settings import MAY_CHANGE, NO_MATTER
-
-if TYPE_CHECKING:
-    from promptmill.train.batches import Item
-    from promptmill.train.course import Course, Outcome
+from promptmill.train.answers import Answered, Teaching, trainable
+from promptmill.train.course import Course, Outcome
+from promptmill.train.settings import MAY_CHANGE
 
 FOLDER = "tuned"
 """Of the run; the adapter is in its `adapter`."""
@@ -45,17 +42,10 @@ Answers = Mapping[tuple[str, int], str]
 
 def tunable(kind: ModelConfig, config: TuneConfig) -> LocalBackend:
     """The main model as what can be fine-tuned. InputError, one line, where it cannot; no weights are read."""
-    from promptmill.model.local import load
-    from promptmill.train.targets import find_targets
-
-    backend = open_backend(kind)
-    if not isinstance(backend, LocalBackend):
-        raise InputError(f"tune_main: {backend.name} cannot be fine-tuned: its weights are not here; give --model a "
-                         "model folder, a Hugging Face name or embedded, or set rewrite.tune_main=false")  # fmt: skip
+    backend = trainable(kind, config.lora, "--model (rewrite.tune_main)")
     if backend.adapters and (backend.four_bit or backend.dtype not in ("auto", "float32")):
         raise InputError(f"tune_main: {backend.adapters[0]} stays beside the weights of a model that is not in float32,"
                          " and no other adapter can be trained there; give --dtype float32")  # fmt: skip
-    find_targets(load.model_without_weights(backend.folder), config.lora.targets)
     return backend
 
 
@@ -109,65 +99,37 @@ class Tuner:
         """Train on the answers to train prompts, keep what is best on those to dev prompts; the report's entry
         `tuning`. Goes on where an earlier session was. InputError where there is no answer to learn from."""
         best = best_answers(read_outputs(*outputs), values, broken)
-        items = {split: self._items(material, best, split) for split in ("train", "dev")}
-        if not items["train"]:
+        train, dev = (self.lesson(material, best, split) for split in ("train", "dev"))
+        if not train:
             raise InputError("tune_main: no answer to a train prompt has a value, so there is nothing to learn from")
-        outcome = self._fit(items["train"], items["dev"])
+        outcome = self._fit(train, dev)
         return {
-            "adapter": str(self.adapter.relative_to(self.folder)), "answers": len(items["train"]),
-            "dev_answers": len(items["dev"]), "steps": outcome.steps, "ended": outcome.ended,
+            "adapter": str(self.adapter.relative_to(self.folder)), "answers": len(train), "dev_answers": len(dev),
+            "steps": outcome.steps, "ended": outcome.ended,
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
         }  # fmt: skip
 
-    def _items(self, material: Material, best: Answers, split: str) -> list[Item]:
+    def lesson(self, material: Material, best: Answers, split: str) -> list[Answered]:
+        """What is learned: each prompt of the split on each of its inputs, as the main model gets it."""
         return [
-            self._item(base, one.input, best[base.base_id, one.input_id])
+            Answered(messages(fill(self.turn, {"prompt": base.text}), one.input, self.role), best[place])
             for base in material.of(splits=[split])
             for one in material.tried_on(base.base_id)
-            if (base.base_id, one.input_id) in best
+            if (place := (base.base_id, one.input_id)) in best
         ]
 
-    def _item(self, base: BaseRow, given: str, answer: str) -> Item:
-        from promptmill.train.batches import Item
-
-        chat = self.backend.chat
-        asked = messages(fill(self.turn, {"prompt": base.text}), given, self.role)
-        context, (tokens,) = chat.continuations(asked, "", (answer,))
-        return Item(context, (*tokens, *((chat.end,) if chat.end is not None else ())))
-
-    def _fit(self, train: Sequence[Item], dev: Sequence[Item]) -> Outcome:
-        from promptmill.model.local import load
-        from promptmill.train.batches import Items
-        from promptmill.train.distil import Samples
-        from promptmill.train.head import head_of
-        from promptmill.train.loop import Trainer
-        from promptmill.train.targets import attach_adapter
-
-        backend, config = self.backend, self.config
-        folder = self.folder / FOLDER
-        learned, held = Items(train, backend.device), Items(dev, backend.device) if dev else None
-        identity = {"main": backend.fingerprint, "lora": config.lora.model_dump(mode="json"), "seed": self.seed}
-        settings = config.train.model_dump(mode="json", exclude=set(MAY_CHANGE))
-        lesson = digest(identity, settings, learned.digest(), held and held.digest())
-        whole = {"lesson": lesson, "train": config.train.model_dump(mode="json", exclude=set(NO_MATTER))}
-        found = kept_outcome(folder, whole)
-        if found is not None:
-            for row in found[0].rows:
-                self.on_row(row)
-            return found[0]
-        _make_room(folder, lesson)
-        model = load.load_model(backend.folder, backend.adapters, backend.dtype, backend.device, backend.four_bit)
-        model = attach_adapter(model, config.lora, self.seed)
-
+    def _fit(self, train: Sequence[Answered], dev: Sequence[Answered]) -> Outcome:
         def stepped(course: Course) -> None:
             self.watch("main model: train", course.step, course.steps)
 
-        outcome = Trainer(
-            model, Samples(head_of(model)), learned, folder, config.train, validation=held,
-            identity=identity, base=str(backend.name), on_step=stepped, on_row=self.on_row,
-        ).fit()  # fmt: skip
-        keep_outcome(folder, whole, outcome)
-        return outcome
+        config, folder = self.config, self.folder / FOLDER
+        settings = config.train.model_dump(mode="json", exclude=set(MAY_CHANGE))
+        told = ([one.messages, one.answer] for part in (train, dev) for one in part)
+        _make_room(folder, digest(self.backend.fingerprint, config.lora.model_dump(mode="json"), self.seed, settings,
+                                  len(train), told))  # fmt: skip
+        teaching = Teaching(self.backend, config.lora, config.train, folder, self.seed, on_row=self.on_row,
+                            on_step=stepped)  # fmt: skip
+        return teaching.on_answers(train, dev).outcome
 
 
 def _make_room(folder: Path, lesson: str) -> None:
