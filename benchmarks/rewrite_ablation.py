@@ -79,7 +79,7 @@ def row_of(name: str, seed: int, report: dict[str, Any], best: dict[str, float])
     return {
         "arm": name, "seed": seed, "before": found["before"], "raw": found["raw_after"], "after": found["after"],
         "room": found["room_closed"], "wins": last["wins"]["rate"], "value": last["value"]["gain"],
-        "violations": found["guard_violations"], "left_alone": found["left_alone"],
+        "violations": found["broken"], "left_alone": found["left_alone"],
         "continual": report["test"].get("continual"), "kl_old": fmean(moved) if moved else None,
         "cpu": report["cpu_seconds"],
     }  # fmt: skip

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks import rewrite, rewrite_breed
-from benchmarks.rewrite import figures, measured_again, page_of
+from benchmarks import rewrite_breed, rewrite_truth
+from benchmarks.rewrite import figures, page_of
 from benchmarks.rewrite_breed import bred, breed, on_their_inputs, part_of, write_task
 from benchmarks.rewrite_prompts import FURTHER, SCORER, Held, further, held_out
+from benchmarks.rewrite_truth import broken, measured_again
 from embedded.transforms import apply
+from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.model.chat import Request
 from promptmill.model.gate import Model
 from promptmill.model.scripted import ScriptedBackend
 from promptmill.prompt import Prompt
 from promptmill.tasks.load import load_task
 from promptmill.tasks.split import content_hash
+from promptmill.vary.wording import load_wording
 
 UPPER = Held("upper", "medium", "case", "writing a text in capital letters", "Make it loud.",
              ("the cat sat", "a dog ran home"), ("THE CAT SAT", "A DOG RAN HOME"))  # fmt: skip
@@ -106,7 +109,8 @@ def test_a_breed_begins_with_the_prompt_keeps_its_calls_and_is_not_made_again(tm
 @pytest.mark.parametrize("breeds", [None, BREEDS])
 def test_the_page_has_a_row_of_breeds_where_there_are_any(breeds):
     found = dict.fromkeys(("before", "after", "best_known", "raw_after", "gain", "lo", "hi", "room_closed",
-                           "left_alone", "guard_violations"), 0.5) | {"prompts": 4, "texts": 32, "good": 2}  # fmt: skip
+                           "left_alone", "guard_violations", "broken"), 0.5)  # fmt: skip
+    found |= {"prompts": 4, "texts": 32, "good": 2}
     report = {"synthesize": {"dedup": {"kept": 24}}, "rounds": [1], "cpu_seconds": 9.0}
     lines = page_of(found, report, {"before": 0.5, "after": 0.5, "lo": 0.0, "hi": 0.0}, 1, breeds)
     text = "\n".join(lines)
@@ -151,8 +155,8 @@ def test_scores_are_measured_on_further_texts_once(tmp_path, monkeypatch):
         asked.append(wanted)
         return {prompt: {text: len(text) / 100 for text in texts} for prompt, texts in wanted.items()}
 
-    monkeypatch.setattr(rewrite, "scores_of", scores_of)
-    monkeypatch.setattr(rewrite, "best_known", lambda model, others, seed: [0.5, 0.75])
+    monkeypatch.setattr(rewrite_truth, "scores_of", scores_of)
+    monkeypatch.setattr(rewrite_truth, "best_known", lambda model, others, seed: [0.5, 0.75])
     first, second = (one.prompt for one in held)
     rows = [row_of(first, 0.1, "Shorter.", 0.2), row_of(second, 0.1), row_of("no golds", None)]
     found, best = measured_again(rows, held, 3, path)
@@ -162,3 +166,18 @@ def test_scores_are_measured_on_further_texts_once(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert measured_again([*rows[1:], row_of(first, 0.1, "Other.")], held, 3, path)[1] == best
     assert asked[1] == {first: ["Other.", "Other."]}
+
+
+def test_broken_rules_are_counted_on_first_answers_to_other_prompts(tmp_path, monkeypatch):
+    asked = []
+
+    def rewriter(request: Request) -> str:
+        asked.append(request.messages[-1][1])
+        return "Say it. " * 30 if len(asked) % 4 == 0 else "Say it well."
+
+    finished = SimpleNamespace(rewriter=None, roles=SimpleNamespace(wording=load_wording()), config=RewriteConfig())
+    monkeypatch.setattr(rewrite_truth, "finished_rewrite", lambda run: finished)
+    monkeypatch.setattr(rewrite_truth, "open_backend", lambda kind: ScriptedBackend(rewriter))
+    assert broken(tmp_path, 1, 20) == 0.25
+    assert len(set(asked)) == 20
+    assert not any(one.prompt in text for one in held_out(20, 1) for text in asked)
