@@ -47,7 +47,8 @@ def weights(made) -> str:
 
 def test_a_rewrite_is_learned_as_the_answer_to_the_rewriters_request_with_its_end(learner):
     one = learner()
-    (item,) = one.samples([replace(PAIRS[0], prompt="say it", chosen="say it well")]).items
+    said = one.chosen([replace(PAIRS[0], prompt="say it", chosen="say it well")])
+    (item,) = one.teaching.items(said).items
     chat = one.backend.chat
     assert item.context == chat.encode_chat(request_of(one.wording, "say it"))
     assert item.answer[-1] == chat.end
@@ -130,7 +131,7 @@ def test_what_is_lost_of_a_finished_training_is_made_again_from_its_last_checkpo
 
 
 def test_a_prompt_that_is_best_answered_in_one_way_is_one_sample(learner):
-    assert len(learner(loss="sft").samples([PAIRS[0], PAIRS[0], pair(0, "best_worst"), PAIRS[1]]).items) == 2
+    assert len(learner().chosen([PAIRS[0], PAIRS[0], pair(0, "best_worst"), PAIRS[1]])) == 2
 
 
 def test_a_second_round_in_half_precision_trains_the_adapter_of_the_first_one_further(learner):
@@ -144,6 +145,20 @@ def test_a_second_round_in_half_precision_trains_the_adapter_of_the_first_one_fu
     assert second.more["kl_old"] is None, "the rewriter before the round cannot be asked any more"
     with pytest.raises(InputError, match=r"rewrite\.learn\.kl: .* dtype float32"):
         replace(learner("three", kl=0.5), backend=later).learn(lesson)
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "sft"}, {"contrast": 0.5}, {"kl": 0.5}],
+                         ids=["preferences", "fine-tuning", "contrast", "kl"])  # fmt: skip
+def test_what_the_rewriters_context_does_not_hold_is_left_out_and_counted(learner, settings):
+    long = " ".join(WORDS * 40)
+    too_long = [replace(PAIRS[0], prompt=long), replace(PAIRS[1], rejected=long, chosen=long + " a")]
+    contrasts, kept = [("a b", ["a b c"], ["c"]), (long, ["b b"], ["a"])], [("a b", "b a"), (long, "a")]
+    taught = learner("some", **settings).learn(Lesson([*PAIRS, *too_long], too_long, kept, contrasts))
+    assert taught.more["left_out"] == 4
+    plain = learner("none", **settings).learn(Lesson(PAIRS, (), kept[:1], contrasts[:1]))
+    assert weights(taught.outcome) == weights(plain.outcome)
+    with pytest.raises(InputError, match=r"all of 2 examples are longer than the context of .* tokens"):
+        learner("all", **settings).learn(Lesson(too_long))
 
 
 def test_a_lesson_without_pairs_is_none(learner):

@@ -75,7 +75,9 @@ class Taken:
 
     def learn(self, lesson):
         adapters = (*self.adapters, self.folder / "adapter")
-        return Taught(Outcome(adapters[-1], "epochs", 1, 1.0, None, None, 1, ()), adapters, {"kl_old": None})
+        return Taught(
+            Outcome(adapters[-1], "epochs", 1, 1.0, None, None, 1, ()), adapters, {"left_out": 0, "kl_old": None}
+        )
 
 
 class Told(Rounds):

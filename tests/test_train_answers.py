@@ -201,7 +201,7 @@ def test_what_is_to_be_known_of_the_trained_model_is_asked_once_and_kept(teachin
     found = one.fit({"kind": "own"}, build, lambda model, head: {"words": head.vocabulary})
     no_model()
     again = one.fit({"kind": "own"}, build, lambda model, head: pytest.fail("asked again"))
-    assert found.more == again.more == {"words": one.backend.chat.tokenizer.vocab_size}
+    assert found.more == again.more == {"words": one.backend.chat.tokenizer.vocab_size, "left_out": 0}
 
 
 def test_a_model_whose_weights_are_elsewhere_cannot_be_trained(tiny_folder: Path) -> None:

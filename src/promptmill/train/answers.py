@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptmill.errors import InputError
 from promptmill.model.chat import CallError
@@ -54,14 +55,17 @@ class Preferred:
 
 @dataclass(frozen=True)
 class Built:
-    """What the loop needs beside the model. checked: what a validation batch costs, where that is another objective."""
+    """What the loop needs beside the model. checked: what a validation batch costs, where that is another objective.
+    left_out: examples that the model's context does not hold."""
 
     train: Source
     held: Source | None
     objective: Objective
     checked: Objective | None = None
+    left_out: int = 0
 
 
+Example = TypeVar("Example", bound=Answered | Preferred)
 Build = Callable[[Any, Any], Built]
 """(model, Head) to what it is trained on and by. The model has its new adapter, which changes nothing yet."""
 After = Callable[[Any, Any], dict[str, Any]]
@@ -70,7 +74,8 @@ After = Callable[[Any, Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Taught:
-    """adapters: of the model as it is now, in the order in which they are loaded. more: what `after` has told."""
+    """adapters: of the model as it is now, in the order in which they are loaded. more: what `after` has told, and
+    left_out: how many examples were longer than the model's context, so that nothing was learned from them."""
 
     outcome: Outcome
     adapters: tuple[Path, ...]
@@ -115,12 +120,13 @@ class Teaching:
 
     def on_answers(self, answered: Sequence[Answered], held: Sequence[Answered] = ()) -> Taught:
         """Cross-entropy on the answers' tokens and the token that ends the turn; on nothing else. held: for validation.
-        InputError where there is nothing to learn, or an example is longer than the model's context."""
+        What is longer than the model's context is left out. InputError where nothing is left to learn."""
 
         def build(model: Any, head: Head) -> Built:
             from promptmill.train.distil import Samples
 
-            return Built(self.items(answered), self.items(held) if held else None, Samples(head))
+            (train, checked), left_out = self.fitting_all(answered, held)
+            return Built(self.items(train), self.items(checked) if checked else None, Samples(head), None, left_out)
 
         told = ([one.messages, one.answer, one.weight] for part in (answered, held) for one in part)
         return self.fit({"loss": "answers", "lesson": digest(len(answered), told)}, build)
@@ -130,15 +136,16 @@ class Teaching:
     ) -> Taught:
         """Direct preference optimisation against the model as it is; sft: weight of the chosen answers' own likelihood
         beside it (see train/preference.py). Pairs whose answers are the same tokens are left out. held: for validation,
-        where sft does not count. InputError as for answers."""
+        where sft does not count. What is too long is left out, and InputError raised, as for answers."""
 
         def build(model: Any, head: Head) -> Built:
             from promptmill.train.preference import Preference
 
-            train, checked = self.pairs(model, head, preferred), self.pairs(model, head, held)
+            fitting, left_out = self.fitting_all(preferred, held)
+            train, checked = (self.pairs(model, head, part) for part in fitting)
             if train is None:
                 raise InputError("no two answers of a pair differ by a token, so there is nothing to learn")
-            return Built(train, checked, Preference(head, beta, sft=sft), Preference(head, beta))
+            return Built(train, checked, Preference(head, beta, sft=sft), Preference(head, beta), left_out)
 
         told = ([one.messages, one.chosen, one.rejected, one.weight] for part in (preferred, held) for one in part)
         lesson = digest(len(preferred), told)
@@ -171,7 +178,7 @@ class Teaching:
             checked=built.checked, identity=dict(whole), base=str(self.backend.name), on_step=self.on_step,
             on_row=self.on_row,
         ).fit()  # fmt: skip
-        more = after(model, head) if after else {}
+        more = {"left_out": built.left_out, **(after(model, head) if after else {})}
         keep_outcome(self.folder, final, outcome, continued=continued, more=more)
         return self._taught(outcome, continued, more)
 
@@ -205,6 +212,31 @@ class Teaching:
         return bool(self.backend.adapters) and (self.backend.four_bit or str(weights.dtype) != "torch.float32")
 
     # What crafts build of
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens that the model's context holds."""
+        from promptmill.model.local import load
+
+        return load.context_of(load.model_without_weights(self.backend.folder).config)
+
+    def fitting(self, examples: Sequence[Example]) -> list[Example]:
+        """Those that the model's context holds."""
+        return [one for one in examples if self._length(one) <= self.context]
+
+    def fitting_all(self, *parts: Sequence[Example]) -> tuple[list[list[Example]], int]:
+        """The fitting ones of each part, and how many are left out. The first part is what is learned: InputError where
+        it has examples and none of them fits."""
+        found = [self.fitting(part) for part in parts]
+        if parts[0] and not found[0]:
+            raise InputError(f"all of {len(parts[0])} examples are longer than the context of {self.backend.name}, "
+                             f"{self.context} tokens, so there is nothing to learn")  # fmt: skip
+        return found, sum(map(len, parts)) - sum(map(len, found))
+
+    def _length(self, one: Answered | Preferred) -> int:
+        answers = (one.answer,) if isinstance(one, Answered) else (one.chosen, one.rejected)
+        context, told = self.tokens(one.messages, *answers)
+        return len(context) + max(map(len, told))
 
     def tokens(self, messages: Messages, *answers: str) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
         """The request, and each answer with the token that ends it. InputError where the model's template does not take

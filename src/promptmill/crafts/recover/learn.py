@@ -53,7 +53,8 @@ class PreferredRow:
 @dataclass(frozen=True)
 class Paired:
     """left_out: traces without a pair, by the reason: unanswered (the recoverer gave no prompt), same (both are one),
-    gap (the worse one is nearly as good), poor (the better one is not good), ratio (their lengths differ too much)."""
+    gap (the worse one is nearly as good), poor (the better one is not good), ratio (their lengths differ too much).
+    When they are learned, context is a reason too: they are longer than the model's."""
 
     pairs: tuple[PreferredRow, ...]
     left_out: Mapping[str, int]
@@ -187,7 +188,7 @@ class Learner:
         taught = teaching.on_answers(self._answered(train), self._answered(dev))
         return Learned("sft", taught.adapters, {
             "stage": "sft", "examples": len(train), "dev_examples": len(dev), "clusters": len(clusters),
-            "left_out": {"cluster": every - len(train)}, **_course(taught),
+            "left_out": {"cluster": every - len(train), **_too_long(taught)}, **_course(taught),
         })  # fmt: skip
 
     def dpo(self, before: Learned, traces: Sequence[Trace], paired: Paired) -> Learned:
@@ -208,7 +209,8 @@ class Learner:
         teaching = self._teaching("dpo", backend, self.config.preference)
         config = self.config
         taught = teaching.on_preferences(pairs["train"], pairs["dev"], beta=config.beta, sft=config.sft)
-        return Learned("dpo", taught.adapters, told | _course(taught))
+        left_out = {**paired.left_out, **_too_long(taught)}
+        return Learned("dpo", taught.adapters, told | {"left_out": left_out} | _course(taught))
 
     def _answered(self, traces: Sequence[Trace]) -> list[Answered]:
         return [
@@ -232,6 +234,12 @@ class Learner:
             backend, self.config.lora, settings, self.folder / stage, self.seed,
             on_row=lambda row: self.on_row({"stage": stage, **row}), on_step=stepped,
         )  # fmt: skip
+
+
+def _too_long(taught: Taught) -> dict[str, int]:
+    """Examples that the model's context does not hold, where there are any."""
+    count = taught.more["left_out"]
+    return {"context": count} if count else {}
 
 
 def _course(taught: Taught) -> dict[str, Any]:

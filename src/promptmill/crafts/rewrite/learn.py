@@ -20,7 +20,7 @@ from promptmill.train.course import Course
 from promptmill.vary.wording import Wording
 
 if TYPE_CHECKING:
-    from promptmill.train.batches import Items
+    from promptmill.train.batches import Item
     from promptmill.train.contrast import Contrast
     from promptmill.train.distil import Objective
     from promptmill.train.head import Head
@@ -63,11 +63,12 @@ class Learner:
 
     def learn(self, lesson: Lesson) -> Taught:
         """Train; blocks. Goes on where an earlier session was, and opens no model where that has come to the end.
-        InputError where there is nothing to be learned, or a loss is not a number any more.
+        Texts longer than the rewriter's context are left out. InputError where there is nothing to be learned, or a
+        loss is not a number any more.
 
-        `more` has kl_old: KL in nats per token from the rewriter before the round to the one after it, on what was kept
-        of earlier rounds; None where there is nothing of them, or the rewriter before the round cannot be asked any
-        more (its adapter was trained further)."""
+        `more` has left_out, how many pairs were too long; and kl_old, the KL in nats per token from the rewriter before
+        the round to the one after it, on what was kept of earlier rounds: None where there is nothing of them, or the
+        rewriter before the round cannot be asked any more (its adapter was trained further)."""
         if not lesson.pairs:
             raise InputError("no pair of prompts was believed, so there is nothing to learn; see the panel's report")
         told = self.config.model_dump(mode="json", exclude={"lora", "train"})
@@ -92,27 +93,29 @@ class Learner:
 
         config, teaching = self.config, self.teaching
         if config.loss == "sft":
-            held = self.samples(lesson.dev) if lesson.dev else None
-            return Built(
-                self.samples(lesson.pairs), held, self._around(Samples(head), model, head, lesson), Samples(head)
-            )
-        compared, checked = (teaching.pairs(model, head, self._preferred(rows)) for rows in (lesson.pairs, lesson.dev))
+            (train, held), left_out = teaching.fitting_all(self.chosen(lesson.pairs), self.chosen(lesson.dev))
+            plain, checked = Samples(head), teaching.items(held) if held else None
+            return Built(teaching.items(train), checked, self._around(plain, model, head, lesson), plain, left_out)
+        parts, left_out = teaching.fitting_all(self._preferred(lesson.pairs), self._preferred(lesson.dev))
+        compared, held_out = (teaching.pairs(model, head, part) for part in parts)
         if compared is None:
-            raise InputError(
-                "no two rewrites of a pair differ by a token of the rewriter, so there is nothing to learn"
-            )
-        preferred = Preference(head, config.beta, sft=config.sft)
-        return Built(compared, checked, self._around(preferred, model, head, lesson), Preference(head, config.beta))
+            raise InputError("no two texts of a pair differ by a token of the rewriter's, so there is nothing to learn")
+        objective = self._around(Preference(head, config.beta, sft=config.sft), model, head, lesson)
+        return Built(compared, held_out, objective, Preference(head, config.beta), left_out)
 
-    def samples(self, rows: Sequence[PairRow]) -> Items:
+    def chosen(self, rows: Sequence[PairRow]) -> list[Answered]:
         """The chosen texts alone, each once: a prompt is best answered in one way."""
-        return self._items(list(dict.fromkeys((row.prompt, row.chosen) for row in rows)))
+        return self._answered(list(dict.fromkeys((row.prompt, row.chosen) for row in rows)))
+
+    def _answered(self, texts: Sequence[Text]) -> list[Answered]:
+        return [Answered(request_of(self.wording, prompt), text) for prompt, text in texts]
 
     def _preferred(self, rows: Sequence[PairRow]) -> list[Preferred]:
         return [Preferred(request_of(self.wording, row.prompt), row.chosen, row.rejected) for row in rows]
 
-    def _items(self, texts: Sequence[Text]) -> Items:
-        return self.teaching.items([Answered(request_of(self.wording, prompt), text) for prompt, text in texts])
+    def _kept(self, texts: Sequence[Text]) -> Sequence[Item]:
+        fitting = self.teaching.fitting(self._answered(texts))
+        return self.teaching.items(fitting).items if fitting else ()
 
     def _around(self, plain: Objective, model: Any, head: Head, lesson: Lesson) -> Objective:
         """What is learned beside the preferences."""
@@ -122,6 +125,7 @@ class Learner:
 
         found, config = plain, self.config
         contrasts = [self._contrast(*one) for one in lesson.contrasts] if config.contrast else []
+        contrasts = [one for one in contrasts if max(map(len, one.texts)) <= self.teaching.context]
         if contrasts:
             found = WithContrast(found, contrasts, config.contrast, config.tau, seed=self.seed, in_batch=True)
         if config.kl and lesson.kept:
@@ -129,8 +133,8 @@ class Learner:
                 raise InputError(f"rewrite.learn.kl: {self.backend.name} is not in float32, so the rewriter before a "
                                  "round cannot be asked beside the one after it; give the rewriter dtype float32, or "
                                  "set it to 0")  # fmt: skip
-            kept = self._items(lesson.kept).items
-            found = WithRehearsal(found, kept, OnlineTeacher(model, head), config.kl, rows=16, seed=self.seed)
+            if kept := self._kept(lesson.kept):
+                found = WithRehearsal(found, kept, OnlineTeacher(model, head), config.kl, rows=16, seed=self.seed)
         return found
 
     def _moved(self, model: Any, head: Head, kept: Sequence[Text]) -> float | None:
@@ -145,7 +149,9 @@ class Learner:
         from promptmill.train.teacher import OnlineTeacher
 
         step = -(-len(kept) // MOVED_ON)
-        items = [replace(one, teacher=Seen((), one.context)) for one in self._items(kept[::step]).items]
+        items = [replace(one, teacher=Seen((), one.context)) for one in self._kept(kept[::step])]
+        if not items:
+            return None
         source, train = Items(items, self.backend.device), self.config.train
         batches = plan_epoch(source.lengths, tokens=max(train.batch_tokens, max(source.lengths)),
                              items=train.batch_items, seed=0, epoch=0, shuffled=False)  # fmt: skip

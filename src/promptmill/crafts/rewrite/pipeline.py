@@ -88,6 +88,11 @@ class Pipeline:
                     break
                 await rounds.train(each)
             report["rounds"] = [one.report for one in rounds.done]
+            self.warnings += [
+                f"round {one.number}: {count} pairs are longer than the rewriter's context and were left out"
+                for one in rounds.done
+                if (count := one.report["left_out"])
+            ]
             if until in ("train", "test"):
                 report["adapters"] = [_from_run(path, bench.run.folder) for path in rounds.adapters]
             if until == "answer":

@@ -154,7 +154,7 @@ class Rounds:
             "pairs": counts, "replayed": len(lesson.pairs) - len(own), "dev_pairs": len(lesson.dev),
             "steps": outcome.steps, "ended": outcome.ended,
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
-            "kl_old": taught.more["kl_old"],
+            "left_out": taught.more["left_out"], "kl_old": taught.more["kl_old"],
         }  # fmt: skip
         adapters = taught.adapters
         kept, report["dev"] = await self._earned(number, adapters)

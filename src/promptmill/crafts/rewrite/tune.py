@@ -29,8 +29,8 @@ from promptmill.prompt import fill
 from promptmill.settings import read_mapping
 from promptmill.store.files import write_json
 from promptmill.store.stage import Stage, digest
-from promptmill.train.answers import Answered, Teaching, trainable
-from promptmill.train.course import Course, Outcome
+from promptmill.train.answers import Answered, Taught, Teaching, trainable
+from promptmill.train.course import Course
 from promptmill.train.settings import MAY_CHANGE
 
 FOLDER = "tuned"
@@ -102,9 +102,11 @@ class Tuner:
         train, dev = (self.lesson(material, best, split) for split in ("train", "dev"))
         if not train:
             raise InputError("tune_main: no answer to a train prompt has a value, so there is nothing to learn from")
-        outcome = self._fit(train, dev)
+        taught = self._fit(train, dev)
+        outcome = taught.outcome
         return {
             "adapter": str(self.adapter.relative_to(self.folder)), "answers": len(train), "dev_answers": len(dev),
+            "left_out": taught.more["left_out"],
             "steps": outcome.steps, "ended": outcome.ended,
             "validation": {"first": outcome.first, "best": outcome.best}, "rows": list(outcome.rows),
         }  # fmt: skip
@@ -118,7 +120,7 @@ class Tuner:
             if (place := (base.base_id, one.input_id)) in best
         ]
 
-    def _fit(self, train: Sequence[Answered], dev: Sequence[Answered]) -> Outcome:
+    def _fit(self, train: Sequence[Answered], dev: Sequence[Answered]) -> Taught:
         def stepped(course: Course) -> None:
             self.watch("main model: train", course.step, course.steps)
 
@@ -129,7 +131,7 @@ class Tuner:
                                   len(train), told))  # fmt: skip
         teaching = Teaching(self.backend, config.lora, config.train, folder, self.seed, on_row=self.on_row,
                             on_step=stepped)  # fmt: skip
-        return teaching.on_answers(train, dev).outcome
+        return teaching.on_answers(train, dev)
 
 
 def _make_room(folder: Path, lesson: str) -> None:
