@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -109,6 +111,24 @@ def test_export_gives_the_seven_tables(cli, one_go: Path, tmp_path: Path):
     assert len(counts) == 7
     assert counts["model_outputs"] > 0
     assert counts["test_results"] > 0
+    tables = {path.stem: pq.read_table(path).to_pylist() for path in (tmp_path / "prose").iterdir()}
+    prompt, answer = ("base_id", "variation_id"), ("base_id", "variation_id", "input_id", "sample_id")
+    keys = {"prompt_variations": prompt, "model_outputs": answer,
+            "validator_scores": (*answer, "validator", "criterion", "repeat", "planted")}  # fmt: skip
+    found = {name: [tuple(row[key] for key in names) for row in tables[name]] for name, names in keys.items()}
+    assert all(len(set(rows)) == len(rows) for rows in found.values()), "each key comes once"
+    assert {key[:2] for key in found["model_outputs"]} <= set(found["prompt_variations"])
+    assert {key[:4] for key in found["validator_scores"]} <= set(found["model_outputs"])
+
+
+def test_an_earlier_step_leaves_the_later_report_as_it_is(cli, one_go: Path, tmp_path: Path):
+    copied = shutil.copytree(one_go, tmp_path / "copy")
+    for step in ("judge", "train"):
+        said = cli("rewrite", step, "--continue", str(copied), *WEAK)
+        assert said.code == 0, said.err
+        assert f"next: promptmill rewrite {'pairs' if step == 'judge' else 'test'}" in said.out
+    assert read(copied) == read(one_go)
+    assert finished_rewrite(copied).report["verdict"]
 
 
 def test_the_panel_is_reported_again_as_the_run_has_reported_it(cli, one_go: Path):
@@ -123,6 +143,7 @@ def test_the_panel_is_reported_again_as_the_run_has_reported_it(cli, one_go: Pat
 
 BEFOREHAND = {
     "no intent": ([], ["--intent"]),
+    "an intent that is empty": (["--intent", "words", "--intent", " "], ["--intent", "empty"]),
     "a rubric without anchors": (["--panel", "bare.yaml"], ["correctness has no anchors"]),
     "a test panel with such a rubric": (["--test-panel", "bare.yaml"], ["correctness has no anchors"]),
     "a panel file that is no panel": (["--panel", "three.yaml"], ["unknown key 'rewrite.judge.default'"]),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from promptmill.crafts.rewrite.original.prose import FILES, GROUP, export_prose, schema_of_file, write_table
 from promptmill.crafts.rewrite.original.run_tables import tables_of
-from promptmill.crafts.rewrite.tables import BaseRow, InputRow, OutputRow, PairRow, VariationRow
+from promptmill.crafts.rewrite.tables import BASE, BaseRow, ImprovedRow, InputRow, OutputRow, PairRow, VariationRow
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema
 from promptmill.store.records import row_of, schema_of
@@ -78,7 +80,7 @@ def test_seven_files_with_plain_key_columns(tmp_path: Path) -> None:
         "split": "train", "task": None,
     }  # fmt: skip
     assert [(row["variation_id"], row["prompt"], row["error"]) for row in found["prompt_variations"]] == [
-        (0, "Say it well.", None), (1000, None, "no"),
+        (0, "Say it well.", None), (1000, None, "no"), (BASE, "Say it.", None), (BASE, "Do it.", None),
     ]  # fmt: skip
     assert found["validator_scores"] == [SCORE]
 
@@ -87,6 +89,41 @@ def test_outputs_come_with_the_input_that_they_answer(tmp_path: Path) -> None:
     found = exported(tmp_path)["model_outputs"]
     assert [(row["input"], row["output"]) for row in found] == [("second", "out"), ("first", None), (None, "whole")]
     assert found[1]["error"] == "timeout: slow"
+
+
+def test_answers_of_other_models_and_of_later_tests_to_the_same_do_not_share_a_key(tmp_path: Path) -> None:
+    def answer(variation: int, text: str) -> OutputRow:
+        return OutputRow("b1", variation, 0, 0, text, "stop")
+
+    tested = ImprovedRow("b1", 1, "Do it.", "Do.", [], "Do it now.", "", None)
+    more: dict[str, Table] = {
+        "outputs_test_0_a": (OutputRow, [answer(BASE, "own")]),
+        "outputs_test_1_b": (OutputRow, [answer(BASE, "own"), answer(1000, "raw"), answer(1001, "clean")]),
+        "outputs_offered_1_c": (OutputRow, [answer(BASE, "own"), answer(1000, "raw"), answer(1002, "offered")]),
+        "outputs_dev_1_d": (OutputRow, [answer(2000, "dev")]),
+        "outputs_transfer_1_e": (OutputRow, [answer(1001, "other model")]),
+        "improved_test_1_f": (ImprovedRow, [tested]),
+        "improved_offered_1_g": (ImprovedRow, [replace(tested, rewrite="Do it then.")]),
+    }
+    run = a_run(tmp_path / "run", **more)
+    export_prose(run, tmp_path / "to")
+    outputs, variations = (
+        [(row["variation_id"], row[name]) for row in pq.read_table(tmp_path / "to" / f"{file}.parquet").to_pylist()
+         if row["base_id"] == "b1"]
+        for file, name in (("model_outputs", "output"), ("prompt_variations", "prompt"))
+    )  # fmt: skip
+    assert sorted(set(outputs) - {(BASE, "whole")}) == [
+        (BASE, "own"), (1000, "raw"), (1001, "clean"), (1002, "offered"),
+    ]  # fmt: skip
+    assert sorted(variations) == [(BASE, "Do it."), (1000, "Do."), (1001, "Do it now."), (1002, "Do it then.")]
+
+
+def test_stages_that_the_last_report_is_not_of_are_left_out(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run", outputs_of_other_settings=(OutputRow, [OutputRow("b0", 7, 0, 0, "old", "stop")]))
+    used = [path.name for path in (run / "stages").iterdir() if "other" not in path.name]
+    (run / "report.json").write_text(json.dumps({"tables": used}))
+    export_prose(run, tmp_path / "to")
+    assert "old" not in pq.read_table(tmp_path / "to" / "model_outputs.parquet")["output"].to_pylist()
 
 
 def test_synthetic_data_has_the_rewrite_and_what_it_gains_over_the_base_prompt(tmp_path: Path) -> None:
@@ -112,7 +149,7 @@ def test_a_stage_that_is_not_there_yet_makes_a_file_without_rows(tmp_path: Path)
     with Run(tmp_path / "run", "rewrite", {}) as run:
         run.stage("bases", schema_of(BaseRow)).write(0, [row_of(BASES[0])])
     counts = export_prose(tmp_path / "run", tmp_path / "to")
-    assert counts == {name: int(name == "base_prompts") for name in FILES}
+    assert counts == {name: int(name in ("base_prompts", "prompt_variations")) for name in FILES}
     assert pq.read_schema(tmp_path / "to" / "synthetic_data.parquet") == schema_of_file("synthetic_data")
 
 

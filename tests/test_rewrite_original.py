@@ -114,6 +114,15 @@ def test_a_folder_becomes_the_stages_of_a_run(small: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "run" / "report.json").read_text())["rows"] == report["rows"]
 
 
+@pytest.mark.parametrize("names", [["falcon"], ["falcon", "gemma", "llama"]])
+def test_names_that_are_not_as_many_as_the_validators_are_refused_before_anything_is_written(
+    small: Path, tmp_path: Path, names: list[str]
+) -> None:
+    with pytest.raises(InputError, match=f"--validators: {len(names)} names, but 3_validation_score.parquet has 2"):
+        import_original(small, tmp_path / "run", validators=names)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_imported_run_can_be_reported_on_as_a_panel(small: Path, tmp_path: Path) -> None:
     import_original(small, tmp_path / "run")
     assert panel_report(read_scores(tmp_path / "run").scores)["answers"] == 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
-from promptmill.crafts.rewrite.progress import progress
+from promptmill.crafts.rewrite.progress import Worth, progress
 from promptmill.crafts.rewrite.rounds import Known, Rounds
 from promptmill.crafts.rewrite.tables import VariationRow
 from promptmill.crafts.rewrite.trials import Material
@@ -34,7 +34,7 @@ values = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_s
 @given(values)
 def test_of_prompts_that_stand_alone_the_error_is_that_of_their_differences(pairs):
     before, after = ({str(at): pair[side] for at, pair in enumerate(pairs)} for side in (0, 1))
-    found = progress(before, after, {one: one for one in before})
+    found = progress(Worth(before, 0.0), Worth(after, 0.0), {one: one for one in before})
     assert found is not None
     differences = [b - a for a, b in pairs]
     assert found.margin.mean == pytest.approx(fmean(differences))
@@ -46,19 +46,25 @@ def test_of_prompts_that_stand_alone_the_error_is_that_of_their_differences(pair
 def test_the_same_said_more_often_is_no_more_certain(pairs, copies):
     one = [{str(at): pair[side] for at, pair in enumerate(pairs)} for side in (0, 1)]
     many = [{f"{key} {at}": value for key, value in side.items() for at in range(copies)} for side in one]
-    lonely = progress(*one, {key: key for key in one[0]})
-    crowded = progress(*many, {key: key.split()[0] for key in many[0]})
+    lonely = progress(*(Worth(side, 0.0) for side in one), {key: key for key in one[0]})
+    crowded = progress(*(Worth(side, 0.0) for side in many), {key: key.split()[0] for key in many[0]})
     assert lonely is not None
     assert crowded is not None
     assert crowded.margin.se == pytest.approx(lonely.margin.se)
 
 
 def test_one_cluster_says_nothing_and_what_only_one_of_both_answered_does_not_count():
-    found = progress({"a": 0.1, "b": 0.2}, {"a": 0.9, "b": 0.9}, {"a": "x", "b": "x"})
+    found = progress(Worth({"a": 0.1, "b": 0.2}, 0.0), Worth({"a": 0.9, "b": 0.9}, 0.0), {"a": "x", "b": "x"})
     assert found is not None
     assert not found.earned(1.0)
     assert found.earned(0.0)
-    assert progress({"a": 0.1}, {"b": 0.2}, {"a": "a", "b": "b"}) is None
+    assert progress(Worth({"a": 0.1}, 0.0), Worth({"b": 0.2}, 0.0), {"a": "a", "b": "b"}) is None
+
+
+def test_what_breaks_more_rules_is_not_better_whatever_it_gains():
+    before, after = {"a": 0.1, "b": 0.2}, {"a": 0.8, "b": 0.9}
+    told = [progress(Worth(before, 0.25), Worth(after, broken), {"a": "a", "b": "b"}) for broken in (0.0, 0.25, 0.5)]
+    assert [one is not None and one.earned(0.0) for one in told] == [True, True, False]
 
 
 # Rounds whose rewriters say what the test wants
@@ -123,7 +129,7 @@ async def test_a_round_that_makes_the_rewriter_worse_is_not_kept_and_ends_the_ro
     assert [one.kept for one in rounds.done] == [True, False]
     assert (rounds.best, rounds.ended) == (1, True)
     assert rounds.adapters == (run.folder / "round-1" / "adapter",)
-    assert rounds.done[1].report["dev"] == pytest.approx({"before": 1.0, "after": 0.5, "se": 0.0})
+    assert rounds.done[1].report["dev"] == pytest.approx({"before": 1.0, "after": 0.5, "se": 0.0, "broken": 0.0})
     assert rounds.done[1].adapters[-1] == run.folder / "round-2" / "adapter", "it is tested all the same"
     with pytest.raises(InputError, match=r"there is no round 3: round 2 did not make .* rewrite\.keep=last"):
         await rounds.pairs(3)
@@ -133,13 +139,15 @@ async def test_a_round_that_makes_it_better_is_kept(run):
     rounds = rounds_of(run, ["Say it good.", "Say it good.", "Say it best."])
     await trained(rounds)
     assert (rounds.best, rounds.ended, len(rounds.adapters)) == (2, False, 2)
-    assert rounds.done[1].report["dev"] == pytest.approx({"before": 0.5, "after": 1.0, "se": 0.0})
+    assert rounds.done[1].report["dev"] == pytest.approx({"before": 0.5, "after": 1.0, "se": 0.0, "broken": 0.0})
 
 
 async def test_what_breaks_a_rule_is_worth_no_more_than_the_prompt_itself(run):
     rounds = rounds_of(run, ["Say it good.", "Say it good.", "Say it best at https://example.org"])
     await trained(rounds)
-    assert rounds.done[1].report["dev"] == pytest.approx({"before": 0.5, "after": 0.0, "se": 0.0}, abs=1e-9)
+    assert rounds.done[1].report["dev"] == pytest.approx(
+        {"before": 0.5, "after": 0.0, "se": 0.0, "broken": 1.0}, abs=1e-9
+    )
     assert not rounds.done[1].kept
 
 

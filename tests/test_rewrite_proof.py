@@ -87,9 +87,15 @@ def test_answers_are_judged_by_what_the_prompt_itself_asks_for() -> None:
 
 
 def test_a_prompt_that_is_complete_in_itself_is_asked_again_instead() -> None:
-    found, seen = improved(CLEAR, synthesize={"inputs": 0})
+    found, seen = improved(CLEAR, synthesize={"inputs": 0}, answer={"temperature": 0.7})
     assert not any("cat number" in text for text in seen)
-    assert found.rewrite == CLEAR
+    assert (found.rewrite, found.reason) == (CLEAR, "better in 3 answers to it")
+
+
+def test_the_same_answer_over_again_is_one_witness() -> None:
+    found, seen = improved(CLEAR, synthesize={"inputs": 0})
+    assert (found.rewrite, found.reason) == (CLEAR, "its answer is better")
+    assert len(seen) == 2 * 2, "two judges are asked once of the prompt and once of the rewrite"
 
 
 @pytest.mark.parametrize(

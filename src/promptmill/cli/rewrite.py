@@ -18,7 +18,7 @@ from promptmill.crafts.rewrite.finished import ROLES
 from promptmill.crafts.rewrite.guard.guard import Guard
 from promptmill.crafts.rewrite.init import configs_of
 from promptmill.crafts.rewrite.page import rewrite_page
-from promptmill.crafts.rewrite.pipeline import Pipeline, Step
+from promptmill.crafts.rewrite.pipeline import STEPS, Pipeline, Step
 from promptmill.crafts.rewrite.probe import Jury
 from promptmill.crafts.rewrite.roles import Roles, roles_of
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt, read_prompts
@@ -46,6 +46,8 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
     config = _config(given)
     roles = roles_of(given["setup"], load_wording()) if given["setup"] else Roles.of(load_wording())
     prompts = read_prompts(config.prompts) if config.prompts else []
+    if not all(intent.strip() for intent in config.intents):
+        raise InputError("--intent: an intent is empty; say what the prompts are for, or leave it out")
     if not config.intents and not prompts:
         raise InputError("say what the prompts are for: --intent TEXT (may be repeated), or --prompts FILE")
     rewriter = config.rewriter or config.model
@@ -68,13 +70,27 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
         found = run_blocking(pipeline.run(step, place))
         result = {"craft": "rewrite", "name": name, "model": config.model.name, "rewriter": rewriter.name,
                   "base": _base_of(rewriter), "settings": config.rewrite.model_dump(mode="json"),
-                  "models": _models(config), **found, **in_all(work.store)}  # fmt: skip
-        path = work.run.finish(result, lambda data: render(rewrite_page(data)))
+                  "models": _models(config), **found, "tables": sorted(work.run.used),
+                  **in_all(work.store)}  # fmt: skip
+        later = _later(work.run.folder, result)
+        report = later | in_all(work.store) if later else result
+        path = work.run.finish(report, lambda data: render(rewrite_page(data)))
     show_warnings(found.get("warnings", []))
     if given["json_"]:
         print(json.dumps(result, ensure_ascii=False))
     else:
         _show(result, path)
+
+
+def _later(run: Path, result: dict[str, Any]) -> dict[str, Any] | None:
+    """The report of a later step, where the run has one that this step changes nothing of: it stays."""
+    path = run / "report.json"
+    if not path.exists():
+        return None
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if STEPS.index(earlier["step"]) <= STEPS.index(result["step"]) or earlier["settings"] != result["settings"]:
+        return None
+    return earlier if result.get("adapters", earlier.get("adapters")) == earlier.get("adapters") else None
 
 
 def _config(given: Given) -> RewriteRunConfig:
@@ -204,6 +220,8 @@ def _show(result: dict[str, Any], path: Path) -> None:
     for one in result.get("rounds", []):
         pairs = ", ".join(f"{count} {kind}" for kind, count in one["pairs"].items())
         rows.append((f"round {one['round']}", f"{pairs}; {one['steps']} steps{_on_dev(one)}"))
+    if "answers" in result:
+        rows.append(("answers", ", ".join(f"{count:,} {kind}" for kind, count in result["answers"].items()) or "none"))
     if "pairs" in result:
         rows.append(("pairs", ", ".join(f"{count} {kind}" for kind, count in result["pairs"].items()) or "none"))
     if "test" in result:
@@ -218,9 +236,9 @@ def _show(result: dict[str, Any], path: Path) -> None:
     if result["step"] == "test":
         out.print(f"next: promptmill rewrite apply PROMPT --rewriter {run}", markup=False, soft_wrap=True)
     else:
-        out.print(
-            f"next: promptmill rewrite {following[result['step']]} --continue {run}", markup=False, soft_wrap=True
-        )
+        step, round = following[result["step"]], result.get("round", 1)
+        which = f" --round {round}" if round > 1 and step != "train" else ""
+        out.print(f"next: promptmill rewrite {step} --continue {run}{which}", markup=False, soft_wrap=True)
 
 
 def _on_dev(one: dict[str, Any]) -> str:

@@ -62,15 +62,15 @@ def _read_folder(path: Path) -> Imported:
         return Imported(_read_stage(path, scores_schema()))
     stages = {folder.name: _columns(folder) for folder in sorted((path / "stages").glob("*"))}
     scored = [name for name, columns in stages.items() if columns >= {*NEEDED, "expected"}]
-    if "scores" in scored or len(scored) == 1:
-        name = "scores" if "scores" in scored else scored[0]
-        compared = next((name for name, columns in stages.items() if columns >= {"validator", "p", "flipped"}), None)
-        return _reported(path, "report.json", [name], compared)
     if whole := [
         name for name in scored if name.startswith(("scores-variations-", "planted-"))
     ]:  # a rewrite's own gate
         compared = next((name for name in stages if name.startswith("compared-")), None)
         return _reported(path, "panel.json", whole, compared)
+    if "scores" in scored or len(scored) == 1:
+        name = "scores" if "scores" in scored else scored[0]
+        compared = next((name for name, columns in stages.items() if columns >= {"validator", "p", "flipped"}), None)
+        return _reported(path, "report.json", [name], compared)
     if scored:
         raise InputError(f"{path}: has several stages with scores; name one: {', '.join(scored)} (in {path}/stages)")
     raise InputError(
@@ -236,7 +236,7 @@ def read_original(folder: Path, validators: Sequence[str] = ()) -> Imported:
     width = 0
     for _, file in files:
         try:
-            rows, lists = _original_rows(file, validators)
+            rows, lists = original_rows(file, validators)
         except InputError as error:
             problems.append(str(error).removeprefix(f"{folder}/"))
             continue
@@ -251,7 +251,7 @@ def read_original(folder: Path, validators: Sequence[str] = ()) -> Imported:
     return Imported(scores, ORIGINAL_WEIGHTS if names == set(ORIGINAL_WEIGHTS) else {}, None, tuple(problems))
 
 
-def _original_rows(file: Path, validators: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+def original_rows(file: Path, validators: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
     """Long rows of one file, and how many validators it has. InputError for a file from which nothing can be read."""
     import pyarrow as pa
 

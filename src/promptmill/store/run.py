@@ -44,6 +44,8 @@ class Run:
 
     def __init__(self, folder: Path, craft: str, identity: dict[str, Any], settings: dict[str, Any] | None = None):
         self.folder, self.craft = folder, craft
+        self.used: dict[str, None] = {}
+        """Names of the stages that this session has made or read; others in the folder are of other settings."""
         self.identity = json.loads(json.dumps(identity))
         self._check_identity()
         try:
@@ -93,6 +95,7 @@ class Run:
         return report
 
     def stage(self, name: str, schema: pa.Schema) -> Stage:
+        self.used.setdefault(name)
         return Stage(self.folder / "stages" / name, schema)
 
     def finish(self, report: dict[str, Any], page: Callable[[dict[str, Any]], str] | None = None) -> Path:

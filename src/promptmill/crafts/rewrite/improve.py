@@ -95,7 +95,7 @@ async def improve(
             return found(None, "no rewrite has shown that it is better" if others else KEPT)
         margin = margins[at]
         assert margin is not None
-        return found(others[at], f"better on {margin.n} inputs made up for it", margin.mean)
+        return found(others[at], proof.told(margin), margin.mean)
     if predictor is None:
         if clean[0] == prompt:
             return found(None, KEPT)

@@ -42,7 +42,7 @@ def _test(report: Report) -> list[Block]:
     rows.append(("offered", report["test"]["offered"]))
     return _brought("round", rows, "On prompts that it has never seen", (
         "Round 0 is the rewriter before it had learned anything; of each round the first answer that breaks no rule "
-        "counts. Offered: the last rewriter with what decides whether a prompt is left alone. Value: what the test's "
+        "counts. Offered: the kept rewriter with what decides whether a prompt is left alone. Value: what the test's "
         "judges give the main model's answers, 0 to 1; score: what the task's own scorer gives them, where the task is "
         "known. All prompts count, those left alone among them."
     ), (
@@ -88,7 +88,7 @@ def _domains(report: Report) -> list[Block]:
     rows = report["test"]["domains"] if "test" in report else []
     if len({one["domain"] for one in rows}) < 2:
         return []
-    last = max(one["round"] for one in rows)
+    last = report.get("kept_round", max(one["round"] for one in rows))
     shown = [(f"{one['domain']} ({one['value']['n']})", one) for one in rows if one["round"] == last]
     return [_gained("intent (prompts)", shown, "By intent", f"The first answers of round {last}.")]
 
@@ -164,13 +164,18 @@ def _rounds(report: Report) -> list[Block]:
 def _kept(report: Report) -> list[Block]:
     """Of later rounds; reports of earlier versions have nothing of it, and kept every round."""
     rows: list[list[Cell]] = [
-        [one["round"], one["dev"]["before"], one["dev"]["after"], one["dev"]["se"], "yes" if one["kept"] else "no"]
+        [
+            one["round"],
+            *(one["dev"][name] for name in ("before", "after", "se")),
+            _percent(one["dev"]["broken"]),
+            "yes" if one["kept"] else "no",
+        ]
         for one in report.get("rounds") or []
         if one.get("dev")
     ]
     note = "The panel's value of first answers to dev prompts, by the rewriter before the round and after it. A " \
-           "round that gains no more than its error is not kept, and none comes after it."  # fmt: skip
-    heads = ["round", "before", "after", "error of the gain", "kept"]
+           "round that gains no more than its error, or breaks more rules, is not kept, and none follows."  # fmt: skip
+    heads = ["round", "before", "after", "error of the gain", "broken rules after", "kept"]
     return [Table(heads, rows, title="Whether a later round was worth it", note=note)] if rows else []
 
 

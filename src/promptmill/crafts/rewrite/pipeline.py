@@ -18,7 +18,7 @@ from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
 from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize
 from promptmill.crafts.rewrite.tables import BASE
-from promptmill.crafts.rewrite.tested import Tested, Tester
+from promptmill.crafts.rewrite.tested import OFFER, Tested, Tester
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.tune import Tuner, two_by_two
 from promptmill.crafts.rewrite.values import Values
@@ -71,6 +71,8 @@ class Pipeline:
         bench = self.bench
         made = await self._synthesized()
         report: dict[str, Any] = {"step": until, "synthesize": made.report}
+        if until in ("answer", "judge", "pairs"):
+            report["round"] = number
         self.warnings += made.report.get("warnings", [])
         if until == "synthesize":
             return report | {"warnings": self.warnings}
@@ -94,6 +96,7 @@ class Pipeline:
                 if (count := one.report["left_out"])
             ]
             if until in ("train", "test"):
+                report["kept_round"] = rounds.best
                 report["adapters"] = [_from_run(path, bench.run.folder) for path in rounds.adapters]
             if until == "answer":
                 return report | {"answers": await self._counted(rounds, last), "warnings": self.warnings}
@@ -194,7 +197,7 @@ class Pipeline:
         tester = Tester(bench, material, jury.panel, jury.name, bench.main, candidates=bench.config.test.candidates)
         async with jury.panel:
             tested = [await self._tested(tester, rounds, number) for number in range(len(rounds.done) + 1)]
-            offered = await self._offered(replace(tester, name="offered"), rounds, predictor) or tested[rounds.best]
+            offered = await self._offered(replace(tester, name=OFFER), rounds, predictor) or tested[rounds.best]
             learned = [one.domains for one in rounds.done]
             found: dict[str, Any] = {"test": test_report(tested, offered, learned, bench.seed)}
             if self.test_panel is not None:

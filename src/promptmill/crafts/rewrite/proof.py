@@ -77,9 +77,17 @@ class Proof:
 
     @property
     def _samples(self) -> int:
-        """Without inputs the same is asked again instead."""
-        samples = self.config.answer.samples
-        return samples if self.config.synthesize.inputs else max(samples, self.config.test.proof)
+        """Without inputs the same is asked again instead, unless the answer could only be the same one again."""
+        answer = self.config.answer
+        if self.config.synthesize.inputs or not answer.temperature:
+            return answer.samples
+        return max(answer.samples, self.config.test.proof)
+
+    def told(self, margin: Margin) -> str:
+        """On what a rewrite was better."""
+        if self.config.synthesize.inputs:
+            return f"better on {margin.n} inputs made up for it"
+        return "its answer is better" if margin.n == 1 else f"better in {margin.n} answers to it"
 
     async def _inputs(self, prompt: str) -> list[str]:
         """Different ones; a prompt that is complete in itself has one, which is empty."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.judging import Comparer, Texts
 from promptmill.crafts.rewrite.learn import Learner, Lesson
 from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
-from promptmill.crafts.rewrite.progress import progress
+from promptmill.crafts.rewrite.progress import Worth, progress
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND, rewrite
 from promptmill.crafts.rewrite.tables import BASE, BaseRow, PairRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, read_variations, themselves
@@ -75,7 +75,7 @@ class Rounds:
     variations: Stage
     known: Known
     done: list[Round] = field(default_factory=list)
-    _worths: dict[tuple[Path, ...], Mapping[str, float]] = field(default_factory=dict)
+    _worths: dict[tuple[Path, ...], Worth] = field(default_factory=dict)
 
     @property
     def best(self) -> int:
@@ -172,28 +172,29 @@ class Rounds:
         found = progress(before, after, clusters)
         if found is None:
             return True, None
-        told = {"before": found.before, "after": found.after, "se": found.margin.se}
+        told = {"before": found.before, "after": found.after, "se": found.margin.se, "broken": found.broken[1]}
         return found.earned(config.pairs.z), told
 
-    async def _worth(self, number: int, adapters: tuple[Path, ...]) -> Mapping[str, float]:
-        """What a rewriter's first answer to each dev prompt is worth to the panel, by base_id; where that breaks a
-        rule, or did not come, what the prompt itself is worth. number: of the last round that it has learned in."""
+    async def _worth(self, number: int, adapters: tuple[Path, ...]) -> Worth:
+        """What a rewriter's first answer to each dev prompt is worth to the panel; where that breaks a rule, or did not
+        come, what the prompt itself is worth. number: of the last round that it has learned in."""
         if adapters in self._worths:
             return self._worths[adapters]
         bench, bases = self.bench, self.material.of(splits=DEV)
-        rows = list(read_variations(await self._rewrites(number + 1, bases, adapters, 1)))
+        rows = list(read_variations(await self._rewrites(number + 1, bases, adapters, "dev_rewrites", 1)))
         outputs = await bench.answered(f"outputs-dev-{number}", rows, self.material, bench.main)
         scores = await bench.scored(f"scores-dev-{number}", outputs, self.material, bench.panel, bench.panel_name)
         values = Values(bench.panel)
         values.add(scores.rows())
-        first = {one.base_id: one for one in rows if one.text and not self._broken(one.base_id, one.text)}
+        broken = {one.base_id for one in rows if one.text and self._broken(one.base_id, one.text)}
+        first = {one.base_id: one for one in rows if one.text and one.base_id not in broken}
         found = {}
         for base in bases:
             mine = first.get(base.base_id)
             value = values.mean(base.base_id, mine.variation_id) if mine else self.known.values.mean(base.base_id, BASE)
             if value is not None:
                 found[base.base_id] = value
-        return self._worths.setdefault(adapters, found)
+        return self._worths.setdefault(adapters, Worth(found, len(broken) / max(1, len(bases))))
 
     async def offer(self) -> int:
         """Answers to what the last rewriter makes of all base prompts that were learned from, and their scores: what it
@@ -211,13 +212,14 @@ class Rounds:
         return (every[(number - 1) % len(every)],) if self.bench.config.stream and every else every
 
     async def _rewrites(
-        self, number: int, bases: Sequence[BaseRow], adapters: Sequence[Path] | None = None, count: int = 0
-    ) -> Stage:
+        self, number: int, bases: Sequence[BaseRow], adapters: Sequence[Path] | None = None, name: str = "rewrites",
+        count: int = 0,
+    ) -> Stage:  # fmt: skip
         """Of the rewriter as it is now, or with these adapters; the first `count` of them, or as many as are set."""
         bench, config = self.bench, self.bench.config
         rewriter, count = bench.open_model(self.rewriter_kind(adapters), "rewriter"), count or config.rewrites
         most = config.synthesize.max_tokens
-        stage = bench.stage("rewrites", VariationRow, number, [[one.base_id, one.text] for one in bases],
+        stage = bench.stage(name, VariationRow, number, [[one.base_id, one.text] for one in bases],
                             rewriter.fingerprint, bench.wording.refine, count, most)  # fmt: skip
         on = bench.on(f"round {number}: rewrites", len(bases))
         async with rewriter:

@@ -25,8 +25,11 @@ from promptmill.store.records import record_of, row_of
 from promptmill.store.stage import Stage
 from promptmill.tasks.load import load_task
 
-RAW, SHIPPED = 0, 1
-"""Of a round's rewrites of a test prompt: the rewriter's first answer, and what is offered to the user."""
+RAW, CLEAN, OFFERED = 0, 1, 2
+"""Of a round's rewrites of a test prompt: the rewriter's first answer, the first that breaks no rule, and what is
+offered to the user."""
+OFFER = "offered"
+"""Name of the test of what is offered."""
 GOOD = 0.75
 """A prompt's own value (its true score, where its task is known) from which it counts as a good one."""
 
@@ -46,13 +49,18 @@ class Tester:
     candidates: int = 8
     compares: bool = True
 
+    @property
+    def place(self) -> int:
+        """Of what comes of a test prompt, among the round's numbers: answers to two texts never have one key."""
+        return OFFERED if self.name == OFFER else CLEAN
+
     async def run(
         self, round: int, rewriter: Model, predictor: Predictor | None, learned: str, proof: Proof | None = None
     ) -> Tested:
         """round: 0 is the untrained rewriter. learned: by what the predictor is known."""
         bases = self.material.of(splits=["test"])
         improved = await self._improved(round, bases, rewriter, predictor, learned, proof)
-        tried = [*themselves(bases), *_variations(round, improved)]
+        tried = [*themselves(bases), *_variations(round, improved, self.place)]
         outputs = await self.bench.answered(f"outputs-{self.name}-{round}", tried, self.material, self.main)
         scores = await self.bench.scored(
             f"scores-{self.name}-{round}", outputs, self.material, self.panel, self.panel_name
@@ -64,15 +72,16 @@ class Tester:
         if self.compares:
             preferred = await self._preferred(round, bases, improved, texts, scores.folder.name)
         truth = self._truth(bases, texts)
-        return Tested(round, tuple(bases), improved, values, texts, preferred, truth, outputs, scores)
+        return Tested(round, tuple(bases), improved, values, texts, preferred, truth, outputs, scores, self.place)
 
     async def _improved(
         self, round: int, bases: Sequence[BaseRow], rewriter: Model, predictor: Predictor | None, learned: str,
         proof: Proof | None,
     ) -> Mapping[str, ImprovedRow]:  # fmt: skip
         bench, config = self.bench, self.bench.config
-        stage = bench.stage("improved", ImprovedRow, round, [[one.base_id, one.text] for one in bases],
-                            rewriter.fingerprint, bench.wording.refine, self.candidates, learned,
+        told = [[one.base_id, one.text] for one in bases]
+        stage = bench.stage(f"improved-{self.name}-{round}", ImprovedRow, round, told, rewriter.fingerprint,
+                             bench.wording.refine, self.candidates, learned,
                             config.pairs.longest, config.pairs.similar, proof.digest if proof else "")  # fmt: skip
 
         async def one(base: BaseRow) -> ImprovedRow:
@@ -100,7 +109,7 @@ class Tester:
         changed = [one for one in bases if improved[one.base_id].rewrite is not None]
         compare = Comparer(self.panel, self.material, texts, self.bench.config.pairs.compared)
         stage = self.bench.stage("preferred", PreferredRow, round, scores, self.bench.config.pairs.compared)
-        shipped = round * IDS_OF_A_ROUND + SHIPPED
+        shipped = round * IDS_OF_A_ROUND + self.place
 
         async def make(part: Sequence[BaseRow]) -> list[dict[str, Any]]:
             found = await together([compare(base, shipped, BASE) for base in part])
@@ -133,7 +142,7 @@ class Tester:
 @dataclass(frozen=True)
 class Tested:
     """A round's rewriter on the test prompts. truth: scores by (base_id, variation_id), where a task is known. outputs,
-    scores: the tables that all of it is from."""
+    scores: the tables that all of it is from. place: number of the rewrites that count, within the round's."""
 
     round: int
     bases: tuple[BaseRow, ...]
@@ -144,6 +153,7 @@ class Tested:
     truth: Mapping[tuple[str, int], float]
     outputs: Stage
     scores: Stage
+    place: int = CLEAN
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each test prompt."""
@@ -152,7 +162,7 @@ class Tested:
     def _row(self, base: BaseRow) -> dict[str, Any]:
         found, key = self.improved[base.base_id], base.base_id
         first = self.round * IDS_OF_A_ROUND
-        offered = BASE if found.rewrite is None else first + SHIPPED
+        offered = BASE if found.rewrite is None else first + self.place
         raw = BASE if found.raw is None or found.raw == base.text else first + RAW
         lengths = [self._words(key, one) for one in (BASE, offered)]
         return {
@@ -172,7 +182,7 @@ class Tested:
         return fmean(len(text.split()) for text in texts) if texts else None
 
 
-def _variations(round: int, improved: Mapping[str, ImprovedRow]) -> list[VariationRow]:
+def _variations(round: int, improved: Mapping[str, ImprovedRow], place: int) -> list[VariationRow]:
     """What is tried beside the base prompts. A rewrite that is the same twice is tried twice: that costs little."""
     first, found = round * IDS_OF_A_ROUND, []
     for one in improved.values():
@@ -180,5 +190,5 @@ def _variations(round: int, improved: Mapping[str, ImprovedRow]) -> list[Variati
         if one.raw is not None and one.raw != one.prompt:
             found.append(raw)
         if one.rewrite is not None:
-            found.append(replace(raw, variation_id=first + SHIPPED, text=one.rewrite))
+            found.append(replace(raw, variation_id=first + place, text=one.rewrite))
     return found

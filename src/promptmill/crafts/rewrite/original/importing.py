@@ -27,6 +27,7 @@ from promptmill.crafts.rewrite.original.layout import (
 )
 from promptmill.crafts.rewrite.tables import BASE, BaseRow, InputRow, OutputRow, VariationRow
 from promptmill.errors import InputError
+from promptmill.judge.imported import original_rows
 from promptmill.judge.table import scores_schema
 from promptmill.store.records import row_of, schema_of
 from promptmill.store.run import Run
@@ -146,6 +147,7 @@ def import_original(
     if layout.empty:
         files = ", ".join([DATABASE, *(f"N_{kind}.parquet" for kind in FOLDERS)])
         raise InputError(f"{folder}: has none of the original's files ({files}), in it or in its subfolders")
+    _check_names(layout, validators)
     reader = _Reader(layout, remarks, tuple(validators))
     bases = reader.bases(domain, config.together, Shares(config.dev, config.test))
     tables = _tables(reader, bases)
@@ -166,6 +168,18 @@ def import_original(
         }  # fmt: skip
         run.finish(report)
     return report
+
+
+def _check_names(layout: Layout, validators: Sequence[str]) -> None:
+    """Names that are too few or too many are wrong for all files alike, so the first that can be read tells."""
+    for path in layout.files["validation_score"].values() if validators else ():
+        try:
+            width = original_rows(path, validators)[1]
+        except (InputError, TypeError):  # it is told of when it is imported
+            continue
+        if width != len(validators):
+            raise InputError(f"--validators: {len(validators)} names, but {path.name} has {width} validators")
+        return
 
 
 def _tables(reader: _Reader, bases: Iterator[Row]) -> Sequence[Table] | None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from promptmill.errors import InputError
-from promptmill.judge.imported import _original_rows as original_rows
+from promptmill.judge.imported import original_rows
 
 KEY = "bpv_idx"
 DATABASE, TOPICS = "base_prompts.db", "prompt_topics.db"

@@ -6,15 +6,17 @@ All keys are plain columns, so that the files join on base_id, variation_id, inp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptmill.crafts.rewrite.original.run_tables import RunTables, tables_of
 from promptmill.crafts.rewrite.original.scratch import Scratch
+from promptmill.crafts.rewrite.tables import BASE, VariationRow
 from promptmill.errors import InputError
 from promptmill.judge.table import scores_schema
 from promptmill.store.files import write_whole
+from promptmill.store.records import row_of
 from promptmill.store.whole import whole_folder
 
 if TYPE_CHECKING:
@@ -139,10 +141,23 @@ def _tables(tables: RunTables, inputs: Scratch | None) -> Iterator[tuple[str, Ro
             yield {**row, "prompt": row["text"]}
 
     yield "base_prompts", bases()
-    yield "prompt_variations", ({**row, "prompt": row["text"]} for row in tables.rows("variations"))
+    yield "prompt_variations", ({**row, "prompt": row["text"]} for row in _variations(tables))
     yield "model_outputs", ({**row, "input": _input(inputs, row)} for row in tables.rows("outputs"))
     yield "validator_scores", tables.rows("scores")
     yield "synthetic_data", ({**_pair(row), "split": splits.get(row["base_id"])} for row in tables.rows("pairs"))
+
+
+def _variations(tables: RunTables) -> Iterator[Mapping[str, Any]]:
+    """All that was tried: the base prompts themselves, what operators and rewriters made of them, and what was
+    tested."""
+    themselves = set()
+    for row in chain(tables.rows("variations"), tables.tested()):
+        if row["variation_id"] == BASE:  # an import has them
+            themselves.add(row["base_id"])
+        yield row
+    for row in tables.rows("bases"):
+        if row["base_id"] not in themselves:
+            yield row_of(VariationRow(row["base_id"], BASE, "base", 0, row["text"]))
 
 
 def _input_key(row: Mapping[str, Any]) -> str:
