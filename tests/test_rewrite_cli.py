@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from promptmill.cli.rewrite_forecast import forecast
-from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.finished import finished_rewrite
 from promptmill.crafts.rewrite.pipeline import STEPS
 from promptmill.store.run import Run
@@ -72,11 +70,34 @@ def test_a_run_learns_and_is_tested(one_go: Path):
     assert INTENTS[1] in page
 
 
-def test_the_forecast_is_not_passed(one_go: Path):
-    report = read(one_go)
-    most = forecast(RewriteConfig.model_validate(report["settings"]), intents=2, prompts=0)
-    paid = {"writer": "writer calls", "rewriter": "rewrites", "task": "answers", "judge": "judgements"}
-    assert {role for role, kind in paid.items() if report["calls"][role] > most[kind]} == set()
+PAID = {"writer": "writer calls", "rewriter": "rewrites", "task": "answers", "judge": "judgements"}
+
+
+def test_the_forecast_is_not_passed(cli, one_go: Path):
+    most = json.loads(cli("rewrite", "run", *INTENTS, *settings(), "--forecast", "--json").out)
+    calls = read(one_go)["calls"]
+    assert {role for role, kind in PAID.items() if calls[role] > most[kind]} == set()
+
+
+def test_the_forecast_knows_the_inputs_and_splits_of_a_file_and_the_panel(cli, tmp_path: Path):
+    rows = [{"prompt": f"Say the word {at}.", "inputs": ["a b"] * 9, "split": "test" if at else "train"}
+            for at in range(3)]  # fmt: skip
+    (tmp_path / "given.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("rewrite", "run", "--prompts", "given.jsonl", *settings(test__proof=0, rewrites=1))
+    most = json.loads(cli(*given, "--forecast", "--json").out)
+    assert most["base prompts"] == 3
+    assert most["answers"] >= 9 * 3 + 9 * 2 * 2
+    assert most["writer calls"] == 3 * 2, "two variations of each; the inputs are there"
+    judges = [
+        {"name": "one", "model": {"name": "embedded"}, "repeats": 3},
+        {"name": "two", "model": {"name": "embedded"}},
+    ]
+    (tmp_path / "panel.yaml").write_text(yaml.safe_dump({"judges": judges}))
+    with_panel = json.loads(cli(*given, "--panel", "panel.yaml", "--forecast", "--json").out)
+    judges[0]["repeats"] = 1
+    (tmp_path / "panel.yaml").write_text(yaml.safe_dump({"judges": judges}))
+    plain = json.loads(cli(*given, "--panel", "panel.yaml", "--forecast", "--json").out)
+    assert with_panel["judgements"] > 1.5 * plain["judgements"]
 
 
 def test_stage_by_stage_comes_to_the_same_report_as_in_one_go(cli, one_go: Path, tmp_path: Path):

@@ -52,7 +52,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
         raise InputError("say what the prompts are for: --intent TEXT (may be repeated), or --prompts FILE")
     rewriter = config.rewriter or config.model
     trainable(rewriter, config.rewrite.learn.lora, "--rewriter")
-    _check_models(config, roles)
+    panels = _panels(config, roles)
     Shares(config.rewrite.synthesize.dev, config.rewrite.synthesize.test)
     Guard.of(config.rewrite.pairs)
     if config.rewrite.tune_main:
@@ -60,7 +60,7 @@ def rewrite_command(given: Given, step: Step, place: int) -> None:
     name = config.intents[0] if config.intents else (config.prompts or Path("prompts")).stem
     with session("rewrite", name, _identity(config, roles, prompts), config, given, config.writer) as work, \
             bars() as watch:  # fmt: skip
-        if _forecast(config, prompts, given):
+        if _forecast(config, prompts, panels, given):
             return
         write_json(work.run.folder / ROLES, roles.to_dict())
         pipeline = _pipeline(work, config, roles, prompts, rewriter)
@@ -172,19 +172,18 @@ def _panel(config: PanelConfig, roles: Roles, judges: Callable[[ModelConfig], Mo
     return panel, digest(panel.identity)
 
 
-def _check_models(config: RewriteRunConfig, roles: Roles) -> None:
-    """What judges and a model of the test must be, before a run is begun. InputError or ModelError for what they are
-    not, and for a budget in money where a price is unknown."""
+def _panels(config: RewriteRunConfig, roles: Roles) -> list[Panel]:
+    """The judges, and those of the test where they are others, before a run is begun. InputError or ModelError for what
+    they or another model of the run are not, and for a budget in money where a price is unknown."""
     prices, budget = config.budget.price_table(), config.budget.budget()
 
     def opened(kind: ModelConfig) -> Model:
         backend = open_backend(kind)
         return Model(backend, price=price_of(backend.name, prices, budget))
 
-    for panel in filter(None, (config.rewrite.judge, config.rewrite.test.panel)):
-        _panel(panel, roles, opened)
     for other in filter(None, (config.rewriter, config.rewrite.test.target)):
         opened(other)
+    return [_panel(panel, roles, opened)[0] for panel in (config.rewrite.judge, config.rewrite.test.panel) if panel]
 
 
 def _tuner(bench: Bench, config: RewriteRunConfig, roles: Roles) -> Tuner:
@@ -202,9 +201,9 @@ def _base_of(rewriter: ModelConfig) -> dict[str, Any]:
             "adapters": [str(path.resolve()) for path in backend.adapters]}  # fmt: skip
 
 
-def _forecast(config: RewriteRunConfig, prompts: list[GivenPrompt], given: Given) -> bool:
+def _forecast(config: RewriteRunConfig, prompts: list[GivenPrompt], panels: list[Panel], given: Given) -> bool:
     """Say what is to come; True where no more was asked for."""
-    most = forecast(config.rewrite, len(config.intents), len(prompts))
+    most = forecast(config.rewrite, len(config.intents), prompts, *panels)
     told = ", ".join(f"{count:,} {what}" for what, count in most.items())
     err.print(f"forecast: at most {told}", soft_wrap=True)
     if given["forecast"] and given["json_"]:

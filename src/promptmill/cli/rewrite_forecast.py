@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from promptmill.crafts.rewrite.config import RewriteConfig
 from promptmill.crafts.rewrite.probe import COMPARED_OF, PLANTED_OF
 from promptmill.crafts.rewrite.proof import MORE
-from promptmill.judge.panel import PanelConfig
+from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
+from promptmill.judge.panel import Panel
 from promptmill.judge.planted import KINDS
 
 
-def forecast(config: RewriteConfig, intents: int, prompts: int) -> dict[str, int]:
-    """Calls at most, by what they are for."""
+def forecast(
+    config: RewriteConfig, intents: int, prompts: Sequence[GivenPrompt], panel: Panel, test_panel: Panel | None = None
+) -> dict[str, int]:
+    """Calls at most, by what they are for. Splits of base prompts without one are taken in their shares. panel: the
+    judges that teach; test_panel: those of the test, where they are others."""
     one = config.synthesize
-    bases = intents * one.topics * one.prompts + prompts
-    learned = round(bases * (1 - one.test))
-    tried = max(1, one.inputs) * config.answer.samples
-    rewrites = learned * (config.rounds + 1) * config.rewrites  # those of the last rewriter are tried as well
-    candidates = learned * (1 + one.variations) + rewrites
-    held = bases - learned
-    tests = held * (config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None))
-    proofs = held * config.test.proof
-    pairs = learned * _compared(config) * config.pairs.compared if config.pairs.orders else 0
-    judges = len(config.judge.judges)
-    answers = (candidates + 3 * tests) * tried + proofs * (1 + config.test.candidates)
-    compared = 2 * judges * (pairs + tests * config.pairs.compared)
-    probed = sum(map(_probed, filter(None, (config.judge, config.test.panel))))
+    written = intents * one.topics * one.prompts
+    unsplit = [prompt for prompt in prompts if prompt.split is None]
+    own = max(1, one.inputs)  # of a prompt that brings none
+    free = written * own + sum(len(prompt.inputs) or own for prompt in unsplit)
+    held = round((written + len(unsplit)) * one.test) + sum(prompt.split == "test" for prompt in prompts)
+    learned = written + len(prompts) - held
+    held_tried = round(free * one.test) + sum(len(p.inputs) or own for p in prompts if p.split == "test")
+    tried = free + sum(len(prompt.inputs) or own for prompt in prompts if prompt.split) - held_tried
+    samples = config.answer.samples
+    of_each = config.rewrites * (config.rounds + 1)  # those of the last rewriter are tried as well
+    passes = config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None)
+    proofs = held * max(config.test.proof, samples if config.test.proof else 0)
+    learning = tried * samples * (1 + one.variations + of_each)
+    testing, proving = 3 * held_tried * samples * passes, proofs * (1 + config.test.candidates)
+    compared = learned * _compared(config) * config.pairs.compared if config.pairs.orders else 0
+    judges = test_panel or panel
+    judged = (learning + proving) * _questions(panel) + testing * _questions(judges)
+    judged += compared * _comparisons(panel) + held * passes * config.pairs.compared * _comparisons(judges)
+    judged += sum(_probed(each) for each in (panel, test_panel) if each)
+    inputs = written * one.inputs + sum(one.inputs for prompt in prompts if not prompt.inputs)
     return {
-        "base prompts": bases,
-        "writer calls": intents * one.topics + bases * (1 + one.variations + one.inputs) + MORE * proofs,
-        "rewrites": rewrites + tests * config.test.candidates,
-        "answers": answers, "judgements": answers * _questions(config.judge) + compared + probed,
+        "base prompts": written + len(prompts),
+        "writer calls": intents * one.topics + written + (written + len(prompts)) * one.variations + inputs
+                        + MORE * proofs,
+        "rewrites": learned * of_each + held * passes * config.test.candidates,
+        "answers": learning + testing + proving, "judgements": judged,
     }  # fmt: skip
 
 
@@ -40,11 +54,16 @@ def _compared(config: RewriteConfig) -> int:
     return sum(others)
 
 
-def _questions(panel: PanelConfig) -> int:
-    """Of one answer, to all judges."""
-    return sum(len(judge.criteria) or 3 if judge.ask == "rate" else 1 for judge in panel.judges)
+def _questions(panel: Panel) -> int:
+    """Calls about one answer, of all judges."""
+    return sum(len(judge.criteria) * judge.repeats * judge.calls_at_most for judge in panel.judges)
 
 
-def _probed(panel: PanelConfig) -> int:
+def _comparisons(panel: Panel) -> int:
+    """Calls about two answers, in both orders."""
+    return sum(2 * judge.calls_at_most for judge in panel.judges)
+
+
+def _probed(panel: Panel) -> int:
     """To see whether a panel may be believed."""
-    return len(KINDS) * PLANTED_OF * _questions(panel) + 2 * COMPARED_OF * len(panel.judges)
+    return len(KINDS) * PLANTED_OF * _questions(panel) + COMPARED_OF * _comparisons(panel)
