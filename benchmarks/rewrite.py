@@ -117,7 +117,8 @@ def over_untrained(report: dict[str, Any]) -> dict[str, float]:
         for name in ("untrained_score", "raw_score")
     )
     found = paired_bootstrap(before, after, lambda sums, n: sums[..., -1] / n)
-    return {"before": fmean(before), "after": fmean(after), **found._asdict()}
+    given = fmean(row["base_score"] for row in rows)
+    return {"given": given, "before": fmean(before), "after": fmean(after), **found._asdict()}
 
 
 def prepared(out: Path, count: int, seed: int) -> tuple[Path, list[Held]]:
@@ -147,12 +148,13 @@ def page_of(
         "| | score |",
         "|---|---|",
         f"| the prompts as they are | {found['before']:.3f} |",
-        f"| first answers of the untrained rewriter (on 8 texts) | {over['before']:.3f} |",
+        f"| first answers of the untrained rewriter, on {INPUTS} texts on which the prompts as they are score "
+        f"{over['given']:.3f} | {over['before']:.3f} |",
         f"| first answers of the trained rewriter | {found['raw_after']:.3f} |",
         f"| **what is offered** (guard and proof) | **{found['after']:.3f}** (gain {interval(**found)}) |",
         *breed_row,
         f"| the best known wording of each task | {found['best_known']:.3f} |",
-        f"| control: first answers, learned from shuffled pairs (on 8 texts) | {over['after']:.3f} "
+        f"| control: first answers, learned from shuffled pairs, on these texts | {over['after']:.3f} "
         f"(over the untrained rewriter: {interval(**over)}) |",
         "",
         f"Room closed: {share(found['room_closed'])}. Of {found['good']} prompts that the best known wording does not "

@@ -132,6 +132,7 @@ def test_the_verdict_says_better_and_worse_only_where_the_interval_does():
     assert verdict(test(-0.2, -0.1), False).startswith("worse: ")
     assert verdict(test(-0.1, 0.2), False).startswith("no improvement shown")
     assert verdict(test(0.05, 0.2, p=0.25), False).startswith("no improvement shown"), "three prompts that differ"
+    assert ", but p = 0.25" in verdict(test(0.05, 0.2, p=0.25), False)
     assert "9 prompts in 7 clusters" in verdict(test(0.05, 0.2), False)
     assert verdict(test(0.05, 0.2), True).endswith("did not pass its gate")
     assert verdict(test(0.05, 0.2), False, True).endswith(", by the word of test judges that did not pass theirs")

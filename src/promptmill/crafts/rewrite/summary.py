@@ -86,7 +86,8 @@ def verdict(test: Mapping[str, Any], weak: bool, weak_test: bool = False) -> str
         return f"better: {what} rises from {change}{under}"
     if told["hi"] < 0 and told["p"] < ALPHA:
         return f"worse: {what} falls from {change}{under}; do not use this rewriter"
-    return f"no improvement shown: {what} goes from {change}{under}"
+    doubt = f", but p = {told['p']:.2g}" if told["lo"] > 0 or told["hi"] < 0 else ""
+    return f"no improvement shown: {what} goes from {change}{doubt}{under}"
 
 
 def _gain(rows: Sequence[Row], before: str, after: str, seed: int) -> dict[str, Any]:
