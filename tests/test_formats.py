@@ -239,6 +239,9 @@ def test_parquet_with_numbers_lists_and_missing_values(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(InputError, match="cannot be read as parquet"):
         load_task(str(tmp_path / "bad.parquet"))
+    (tmp_path / "text.parquet").write_text('{"input": "a", "gold": "b"}')
+    with pytest.raises(InputError, match=r"text\.parquet is no parquet file"):
+        load_task(str(tmp_path / "text.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,6 @@ def test_a_finished_recoverer_knows_its_models(own: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--bank", "x.csv"], ["--bank is for predict and submit"]),
-    (["--recoverer", "x"], ["--recoverer is for predict and submit"]),
     (["--model", "scripted:script.yaml"], ["recover train", "cannot be trained"]),
     (["--test-also", "lesson.jsonl", "--test-also", "more/lesson.jsonl"], ["two files have one name"]),
     (["--test-also", "other prompts.jsonl"], ["cannot be called 'other prompts'"]),

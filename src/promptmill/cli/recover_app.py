@@ -20,11 +20,13 @@ GENERATOR: Group = {
         str | None, _says("--layout", help="how prompt and text are put to it: system, user or text_first (system)")
     ],
 }
-RANK: Group = {
+READY: Group = {
     "recoverer": Annotated[Path | None, _says("--recoverer", help="run of a recover train, in place of --model")],
     "bank": Annotated[
         Path | None, _says("--bank", help="prompts that may be the one, for a recoverer's own: CSV, JSONL, key: prompt")
     ],
+}
+RANK: Group = {
     "draws": Annotated[int | None, _says("--draws", min=0, help="answers for each pair (8); 0: the bank's alone")],
     "embedder": Annotated[
         str | None, _says("--embedder", help="minilm, a folder or a Hugging Face name; none: character n-grams")
@@ -38,7 +40,7 @@ Pairs = Annotated[Path, typer.Argument(help=TRACES)]
 
 
 @recover.command("predict", epilog="Example: promptmill recover predict pairs.jsonl --out runs/recovered")
-@with_options(MODEL, GENERATOR, RANK, BUDGET, RUN)
+@with_options(MODEL, GENERATOR, READY, RANK, BUDGET, RUN)
 def recover_predict(pairs: Pairs, given: Given) -> None:
     """Ranked candidates for the prompt behind each pair, or behind each group of pairs, with a confidence."""
     from promptmill.cli.recover import predict_command
@@ -47,7 +49,7 @@ def recover_predict(pairs: Pairs, given: Given) -> None:
 
 
 @recover.command("submit", epilog="Example: promptmill recover submit test.csv --to submission.csv")
-@with_options(MODEL, GENERATOR, RANK, BUDGET, RUN)
+@with_options(MODEL, GENERATOR, READY, RANK, BUDGET, RUN)
 def recover_submit(
     pairs: Pairs,
     given: Given,

@@ -31,9 +31,6 @@ TRACES = "traces.jsonl"
 
 
 def train_command(pairs: Path, given: Given, other: Sequence[Path], offline: bool) -> None:
-    for name in ("recoverer", "bank"):
-        if given[name]:
-            raise InputError(f"--{name} is for predict and submit; what is trained learns from the pairs alone")
     config = resolve(RecoverTrainConfig, given | {"other": list(other)}, {"recover": OFFLINE} if offline else None)
     traces = read_traces(_file(pairs), need_prompt=True)
     others = {path.stem: read_traces(_file(path), need_prompt=True) for path in config.other}

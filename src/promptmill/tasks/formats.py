@@ -58,6 +58,8 @@ def read_table(path: Path, kind: str = "auto", delimiter: str | None = None, lim
         raise InputError(f"there is no file {path}")
     with path.open("rb") as file:
         start = file.read(4)
+    if kind == "auto" and path.suffix == ".parquet" and start != b"PAR1":
+        raise InputError(f"{path} is no parquet file, whatever its name says; write it again, or name it by what it is")
     if kind == "parquet" or (kind == "auto" and start == b"PAR1"):
         table = Table(path, _read_parquet(path, limit))
     else:
