@@ -159,6 +159,15 @@ def test_no_interval_leaves_its_scale(a, b, c):
     assert -1e-6 <= drawn.lo <= drawn.value <= drawn.hi <= 100 + 1e-6
 
 
+def test_an_axis_of_rounds_has_no_halves():
+    drawn = axes(LinePlot([Series("value", [(0, 0.25), (1, 0.5), (2, 0.75)])], "round", "value", title="Rounds"))
+    assert drawn is not None
+    assert [tick.label for tick in drawn.x] == ["0", "1", "2"]
+    halves = axes(LinePlot([Series("value", [(0.5, 0.25), (2, 0.75)])], "strength", "value", title="Strengths"))
+    assert halves is not None
+    assert halves.x[1].label == "1.0"
+
+
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_ticks_are_few_round_and_span_the_values(a, b):
     lo, hi = sorted((a, b))

@@ -49,14 +49,14 @@ SMALLEST = 1e-300
 """A span below this is none: its steps could not be told apart."""
 
 
-def nice_ticks(lo: float, hi: float, about: int = 5) -> list[float]:
-    """Round numbers that span lo to hi: steps of 1, 2 or 5 times a power of ten."""
+def nice_ticks(lo: float, hi: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Round numbers that span lo to hi: steps of 1, 2 or 5 times a power of ten, or of `least` where that is more."""
     if not hi - lo > SMALLEST:
         pad = abs(lo) * 0.1 or 0.5
         lo, hi = lo - pad, hi + pad
     raw = (hi - lo) / about
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
+    step = max(least, next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999))
     first, last = math.floor(lo / step + 1e-9), math.ceil(hi / step - 1e-9)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return [round(i * step, digits) for i in range(first, last + 1)]
@@ -68,7 +68,9 @@ def axes(plot: LinePlot) -> Axes | None:
     if not points:
         return None
     right = max(x for x, _ in points)
-    xs, ys = nice_ticks(*_span([x for x, _ in points])), nice_ticks(*_span([y for _, y in points]))
+    whole = all(float(x).is_integer() for x, _ in points)  # of rounds and steps there are no halves
+    xs = nice_ticks(*_span([x for x, _ in points]), least=1.0 if whole else 0.0)
+    ys = nice_ticks(*_span([y for _, y in points]))
     if plot.bounds:
         ys = [y for y in ys if plot.bounds[0] <= y <= plot.bounds[1]]
     width = (xs[0], right if right > xs[0] else xs[-1])  # no empty paper to the right of the last point
