@@ -76,19 +76,20 @@ MATERIAL = Material({name: base(name, f"Say {name}.", split) for name, split in
 class Taken:
     """Stands for a learner: the adapter is a folder's name."""
 
-    def __init__(self, folder, adapters):
-        self.folder, self.adapters = folder, adapters
+    def __init__(self, folder, adapters, best_step=1):
+        self.folder, self.adapters, self.best_step = folder, adapters, best_step
 
     def learn(self, lesson):
         adapters = (*self.adapters, self.folder / "adapter")
-        return Taught(
-            Outcome(adapters[-1], "epochs", 1, 1.0, None, None, 1, ()), adapters, {"left_out": 0, "kl_old": None}
-        )
+        outcome = Outcome(adapters[-1], "epochs", 1, 1.0, 0.7, 0.7, self.best_step, ())
+        return Taught(outcome, adapters, {"left_out": 0, "kl_old": None})
 
 
 class Told(Rounds):
+    best_step = 1
+
     def _learner(self, number):
-        return Taken(self.bench.run.folder / f"round-{number}", self.adapters)
+        return Taken(self.bench.run.folder / f"round-{number}", self.adapters, self.best_step)
 
 
 def rounds_of(run, answers, **settings):
@@ -133,6 +134,16 @@ async def test_a_round_that_makes_the_rewriter_worse_is_not_kept_and_ends_the_ro
     assert rounds.done[1].adapters[-1] == run.folder / "round-2" / "adapter", "it is tested all the same"
     with pytest.raises(InputError, match=r"there is no round 3: round 2 did not make .* rewrite\.keep=last"):
         await rounds.pairs(3)
+
+
+async def test_a_first_round_that_has_learned_nothing_leaves_the_rewriter_as_it_was(run):
+    rounds = rounds_of(run, ["Say it good.", "Say it good.", "Say it best."])
+    rounds.best_step = 0
+    await trained(rounds, 1)
+    assert (rounds.best, rounds.ended, rounds.adapters) == (0, True, ())
+    assert (rounds.done[0].report["kept"], rounds.done[0].report["dev"]) == (False, None)
+    with pytest.raises(InputError, match="there is no round 2"):
+        await rounds.pairs(2)
 
 
 async def test_a_round_that_makes_it_better_is_kept(run):

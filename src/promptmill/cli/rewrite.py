@@ -242,10 +242,9 @@ def _show(result: dict[str, Any], path: Path) -> None:
 
 def _on_dev(one: dict[str, Any]) -> str:
     """What became of a later round; reports of earlier versions do not say."""
-    found = one.get("dev")
+    found, kept = one.get("dev"), "kept" if one.get("kept", True) else "not kept"
     if found is None:
-        return ""
-    kept = "kept" if one["kept"] else "not kept"
+        return "" if kept == "kept" else f"; nothing was better on dev pairs: {kept}"
     return f"; on dev prompts {found['before']:.3f} to {found['after']:.3f}: {kept}"
 
 

@@ -86,6 +86,6 @@ def finished_rewrite(run: Path) -> FinishedRewrite:
         raise InputError(f"{run}: the rewrite has not come to its end; run the same command again") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{where}: cannot be read; run the same command again") from None
-    if not report.get("adapters"):
+    if report.get("adapters") is None:
         raise InputError(f"{run}: no rewriter is trained yet; go on with promptmill rewrite test --continue {run}")
     return FinishedRewrite(run, report, checked(RewriteConfig, settings, str(where)))

@@ -163,20 +163,17 @@ def _rounds(report: Report) -> list[Block]:
 
 def _kept(report: Report) -> list[Block]:
     """Of later rounds; reports of earlier versions have nothing of it, and kept every round."""
-    rows: list[list[Cell]] = [
-        [
-            one["round"],
-            *(one["dev"][name] for name in ("before", "after", "se")),
-            _percent(one["dev"]["broken"]),
-            "yes" if one["kept"] else "no",
-        ]
-        for one in report.get("rounds") or []
-        if one.get("dev")
-    ]
+    rows: list[list[Cell]] = []
+    for one in report.get("rounds") or []:
+        kept, found = one.get("kept", True), one.get("dev")
+        if found or not kept:
+            told = [found[name] for name in ("before", "after", "se")] if found else [None] * 3
+            rows.append([one["round"], *told, _percent(found and found["broken"]), "yes" if kept else "no"])
     note = "The panel's value of first answers to dev prompts, by the rewriter before the round and after it. A " \
-           "round that gains no more than its error, or breaks more rules, is not kept, and none follows."  # fmt: skip
+           "round that gains no more than its error, or breaks more rules, is not kept, and none follows; nor is one " \
+           "that has learned nothing which held on the pairs of dev prompts (without figures)."  # fmt: skip
     heads = ["round", "before", "after", "error of the gain", "broken rules after", "kept"]
-    return [Table(heads, rows, title="Whether a later round was worth it", note=note)] if rows else []
+    return [Table(heads, rows, title="Whether a round was worth it", note=note)] if rows else []
 
 
 def _learning(report: Report) -> list[Block]:

@@ -37,6 +37,8 @@ PREDICTOR = "predictor"
 """Folder of the run."""
 MANIFEST = "manifest.json"
 WEAK = "the panel is weak"
+UNCHANGED = ("the rewriter stays as it was: nothing that it learned held on the pairs of dev prompts; give more base "
+             "prompts (synthesize.topics, synthesize.prompts), or a smaller learn.train.rate")  # fmt: skip
 WEAK_TEST = "the test's panel is weak"
 NO_PREDICTOR = {"kept": False, "reason": "no rewrite that breaks no rule was measured beside its prompt"}
 
@@ -95,6 +97,8 @@ class Pipeline:
                 for one in rounds.done
                 if (count := one.report["left_out"])
             ]
+            if rounds.ended and not rounds.best:
+                self.warnings.append(UNCHANGED)
             if until in ("train", "test"):
                 report["kept_round"] = rounds.best
                 report["adapters"] = [_from_run(path, bench.run.folder) for path in rounds.adapters]

@@ -157,16 +157,21 @@ class Rounds:
             "left_out": taught.more["left_out"], "kl_old": taught.more["kl_old"],
         }  # fmt: skip
         adapters = taught.adapters
-        kept, report["dev"] = await self._earned(number, adapters)
+        learned = outcome.first is None or outcome.best_step > 0  # else nothing was better on the dev pairs
+        kept, report["dev"] = await self._earned(number, adapters, learned)
         done = Round(number, domains, tuple(paired), adapters, report | {"kept": kept}, kept)
         self.done.append(done)
         return done
 
-    async def _earned(self, number: int, adapters: tuple[Path, ...]) -> tuple[bool, dict[str, float] | None]:
-        """Whether the round is kept, and by how much it is better; the first one always is."""
+    async def _earned(
+        self, number: int, adapters: tuple[Path, ...], learned: bool
+    ) -> tuple[bool, dict[str, float] | None]:
+        """Whether the round is kept, and by how much it is better; the first one is where it has learned anything."""
         config = self.bench.config
-        if number == 1 or config.stream or config.keep == "last":
+        if config.stream or config.keep == "last":
             return True, None
+        if number == 1 or not learned:
+            return learned, None
         clusters = {one.base_id: one.cluster for one in self.material.of(splits=DEV)}
         before, after = [await self._worth(at, one) for at, one in ((number - 1, self.adapters), (number, adapters))]
         found = progress(before, after, clusters)
