@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rewrite import BASIC, figures, prepared, run
-from benchmarks.rewrite_prompts import Held, best_known
+from benchmarks.rewrite_prompts import INPUTS, Held, best_known
 from benchmarks.sections import write_section
 from promptmill.model.gate import Model
 from promptmill.model.load import ModelConfig, open_backend
@@ -102,6 +102,17 @@ def untrained(folder: Path, seed: int, best: dict[str, float]) -> list[dict[str,
     ]  # fmt: skip
 
 
+def about(seeds: Sequence[int], prompts: int) -> list[str]:
+    """What stands above the table in docs/rewrite.md."""
+    return [
+        f"`python benchmarks/rewrite_ablation.py --out FOLDER --seeds {' '.join(map(str, seeds))} --write`: a smaller "
+        f"pipeline (about 140 base prompts, one round, {prompts} test prompts with {INPUTS} texts each), mean and "
+        f"standard deviation of {len(seeds)} seeds. Scores by the tasks' own scorer; “offered” is after a proof on "
+        f"{SMALL['rewrite.test.proof']} inputs, of the rewriter's first answer only.",
+        "",
+    ]
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     lines = [
@@ -140,7 +151,7 @@ def main() -> None:
     lines = table(rows)
     print("\n".join(lines))
     if options.write:
-        write_section("rewrite.md", lines, START, END)
+        write_section("rewrite.md", [*about(options.seeds, options.prompts), *lines], START, END)
     arms = dict.fromkeys(row["arm"] for row in rows)
     gains = {arm: fmean(row["after"] - row["before"] for row in rows if row["arm"] == arm) for arm in arms}
     print(json.dumps({arm: round(gain, 4) for arm, gain in gains.items()}, ensure_ascii=False))
