@@ -25,7 +25,8 @@ from zlib import crc32
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import RewriteConfig
-from promptmill.crafts.rewrite.rounds import Known, Rounds
+from promptmill.crafts.rewrite.known import Known
+from promptmill.crafts.rewrite.rounds import Rounds
 from promptmill.crafts.rewrite.tables import BaseRow, InputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.values import Values

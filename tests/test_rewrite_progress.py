@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
+from promptmill.crafts.rewrite.known import Known
 from promptmill.crafts.rewrite.progress import Worth, progress
-from promptmill.crafts.rewrite.rounds import Known, Rounds
+from promptmill.crafts.rewrite.rounds import Rounds
 from promptmill.crafts.rewrite.tables import VariationRow
 from promptmill.crafts.rewrite.trials import Material
 from promptmill.crafts.rewrite.values import Values

@@ -10,7 +10,8 @@ import pytest
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.config import PairsConfig, RewriteConfig
 from promptmill.crafts.rewrite.judging import Comparer, Texts
-from promptmill.crafts.rewrite.rounds import Known, Rounds
+from promptmill.crafts.rewrite.known import Known
+from promptmill.crafts.rewrite.rounds import Rounds
 from promptmill.crafts.rewrite.tables import BASE, InputRow, OutputRow, VariationRow
 from promptmill.crafts.rewrite.trials import Material, messages, themselves
 from promptmill.crafts.rewrite.values import Values

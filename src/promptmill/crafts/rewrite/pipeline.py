@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from promptmill.crafts.rewrite.bench import Bench
 from promptmill.crafts.rewrite.judging import read_outputs
+from promptmill.crafts.rewrite.known import Known
 from promptmill.crafts.rewrite.predictor.predictor import Fitted, GainRow, encoder_of, fit_once
 from promptmill.crafts.rewrite.probe import Jury, probe
 from promptmill.crafts.rewrite.proof import Proof
-from promptmill.crafts.rewrite.rounds import LEARNED, Known, Rounds
+from promptmill.crafts.rewrite.rounds import LEARNED, Rounds
 from promptmill.crafts.rewrite.summary import test_report, verdict
 from promptmill.crafts.rewrite.synthesize.prompts_file import GivenPrompt
 from promptmill.crafts.rewrite.synthesize.synthesize import Synthesized, synthesize

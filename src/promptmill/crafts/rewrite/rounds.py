@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from promptmill.crafts.rewrite.bench import Bench
-from promptmill.crafts.rewrite.judging import Comparer, Texts
+from promptmill.crafts.rewrite.judging import Comparer
+from promptmill.crafts.rewrite.known import Known, Tried
 from promptmill.crafts.rewrite.learn import Learner, Lesson
-from promptmill.crafts.rewrite.pairs import Candidates, confirmed, pairs_of, replayed, shuffled
+from promptmill.crafts.rewrite.pairs import confirmed, pairs_of, replayed, shuffled
 from promptmill.crafts.rewrite.progress import Worth, progress
 from promptmill.crafts.rewrite.rewriter import IDS_OF_A_ROUND, rewrite
 from promptmill.crafts.rewrite.tables import BASE, BaseRow, PairRow, VariationRow
@@ -26,29 +27,6 @@ from promptmill.store.stage import Stage
 
 LEARNED = ("train", "dev")
 DEV = LEARNED[1:]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """Prompts that the main model was tried with, and its answers. name: of the step, in names of stages."""
-
-    name: str
-    variations: Sequence[VariationRow]
-    outputs: Stage
-
-
-@dataclass
-class Known:
-    """What is known so far of each base prompt's candidates."""
-
-    values: Values
-    outputs: Texts = field(default_factory=Texts)
-    texts: dict[str, dict[int, str]] = field(default_factory=dict)
-    broken: dict[tuple[str, int], str] = field(default_factory=dict)
-    answered: dict[str, Stage] = field(default_factory=dict)
-
-    def candidates(self, base: BaseRow) -> Candidates:
-        return Candidates(base, self.texts.get(base.base_id, {}))
 
 
 @dataclass(frozen=True)
