@@ -84,6 +84,31 @@ def test_a_run_that_is_killed_in_every_stage_makes_the_same(unbroken: Path, tmp_
     assert not list(broken.rglob("*.part"))
 
 
+def test_a_second_round_that_is_killed_makes_the_same_and_is_held_against_the_first(tmp_path: Path):
+    given, whole, broken = (
+        [*INTENTS, *settings(rounds=2, synthesize__dev=0.4, synthesize__topics=3), *WEAK],
+        tmp_path / "a",
+        tmp_path / "b",
+    )
+
+    def run(step: str, folder: Path) -> None:
+        process = begin("rewrite", step, *given, "--out", str(folder))
+        process.join(240)
+        assert process.exitcode == 0
+
+    run("judge", whole)
+    shutil.copytree(whole, broken)
+    run("train", whole)
+    assert json.loads(_text(whole, "report.json"))["rounds"][1]["dev"] is not None
+    met = 0
+    for sign in ("round-2/checkpoints/*", "stages/dev_rewrites-*", "stages/outputs-dev-2-*"):
+        met += killed(begin("rewrite", "train", *given, "--out", str(broken)), broken, sign, 0.0)
+    assert met >= 1, "kills must meet the run alive"
+    run("train", broken)
+    for name in ("manifest.json", "report.json"):
+        assert _text(broken, name) == _text(whole, name), name
+
+
 def test_a_second_run_asks_nothing_and_changes_nothing(unbroken: Path, tmp_path: Path):
     again = tmp_path / "run"
     shutil.copytree(unbroken, again)
