@@ -106,11 +106,6 @@ def test_the_judges_and_those_of_the_test_are_shown_with_whether_they_may_be_bel
     assert not any("of the test may" in block.title for block in rewrite_page(report() | {"panel": panel()}).blocks)
 
 
-def test_gains_by_intent_are_those_of_the_round_that_was_kept() -> None:
-    assert table(report(), "By intent").note == "The first answers of round 2."
-    assert table(report() | {"kept_round": 1}, "By intent").note == "The first answers of round 1."
-
-
 def test_a_round_that_was_not_kept_is_shown_with_the_reason() -> None:
     told = report()
     assert not [one for one in tables(told) if one.title == "Whether a round was worth it"]

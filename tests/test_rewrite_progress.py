@@ -132,7 +132,6 @@ async def test_a_round_that_makes_the_rewriter_worse_is_not_kept_and_ends_the_ro
     assert (rounds.best, rounds.ended) == (1, True)
     assert rounds.adapters == (run.folder / "round-1" / "adapter",)
     assert rounds.done[1].report["dev"] == pytest.approx({"before": 1.0, "after": 0.5, "se": 0.0, "broken": 0.0})
-    assert rounds.done[1].adapters[-1] == run.folder / "round-2" / "adapter", "it is tested all the same"
     with pytest.raises(InputError, match=r"there is no round 3: round 2 did not make .* rewrite\.keep=last"):
         await rounds.pairs(3)
 

@@ -88,7 +88,7 @@ def _domains(report: Report) -> list[Block]:
     rows = report["test"]["domains"] if "test" in report else []
     if len({one["domain"] for one in rows}) < 2:
         return []
-    last = report.get("kept_round", max(one["round"] for one in rows))
+    last = max(one["round"] for one in rows)
     shown = [(f"{one['domain']} ({one['value']['n']})", one) for one in rows if one["round"] == last]
     return [_gained("intent (prompts)", shown, "By intent", f"The first answers of round {last}.")]
 

@@ -101,7 +101,6 @@ class Pipeline:
             if rounds.ended and not rounds.best:
                 self.warnings.append(UNCHANGED)
             if until in ("train", "test"):
-                report["kept_round"] = rounds.best
                 report["adapters"] = [_from_run(path, bench.run.folder) for path in rounds.adapters]
             if until == "answer":
                 return report | {"answers": await self._counted(rounds, last), "warnings": self.warnings}
@@ -201,9 +200,9 @@ class Pipeline:
             self.warnings.append("the judges of the test are those that taught: give others with test_panel")
         tester = Tester(bench, material, jury.panel, jury.name, bench.main, candidates=bench.config.test.candidates)
         async with jury.panel:
-            tested = [await self._tested(tester, rounds, number) for number in range(len(rounds.done) + 1)]
-            offered = await self._offered(replace(tester, name=OFFER), rounds, predictor) or tested[rounds.best]
-            learned = [one.domains for one in rounds.done]
+            tested = [await self._tested(tester, rounds, number) for number in range(rounds.best + 1)]
+            offered = await self._offered(replace(tester, name=OFFER), rounds, predictor) or tested[-1]
+            learned = [one.domains for one in rounds.done[: rounds.best]]
             found: dict[str, Any] = {"test": test_report(tested, offered, learned, bench.seed)}
             if self.test_panel is not None:
                 found |= await self._check_test(jury, material, tested[0])
@@ -217,7 +216,7 @@ class Pipeline:
                 async with model:
                     tuned = replace(tester, main=model, name="tuned", compares=False)
                     after = [await self._tested(tuned, rounds, one) for one in (0, rounds.best)]
-                found["tuned"] = two_by_two([tested[0], tested[rounds.best]], after, bench.seed)
+                found["tuned"] = two_by_two([tested[0], tested[-1]], after, bench.seed)
         return found | {"verdict": verdict(found["test"], self.weak, self.weak_test)}
 
     async def _tested(self, tester: Tester, rounds: Rounds, number: int) -> Tested:
