@@ -140,7 +140,8 @@ def page_of(
     return [
         f"`python benchmarks/rewrite.py --out FOLDER --seed {seed} --write`: from seven intents alone, "
         f"{report['synthesize']['dedup']['kept'] - found['prompts']} base prompts that the embedded model wrote, "
-        f"{len(report['rounds'])} rounds, {sum(one['kept'] for one in report['rounds'])} kept; tested on {found['prompts']} prompts in reserved wordings (clear ones, "
+        f"{len(report['rounds'])} rounds, {sum(one['kept'] for one in report['rounds'])} kept; "
+        f"tested on {found['prompts']} prompts in reserved wordings (clear ones, "
         f"hints, one in ten that says nothing), {found['texts']} reserved texts each, by the tasks' own scorer, which "
         f"taught nobody. "
         f"{report['cpu_seconds']:.0f} CPU seconds.",
