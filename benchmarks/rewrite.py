@@ -143,8 +143,8 @@ def page_of(
         f"{len(report['rounds'])} rounds, {sum(one['kept'] for one in report['rounds'])} kept; "
         f"tested on {found['prompts']} prompts in reserved wordings (clear ones, "
         f"hints, one in ten that says nothing), {found['texts']} reserved texts each, by the tasks' own scorer, which "
-        f"taught nobody. "
-        f"{report['cpu_seconds']:.0f} CPU seconds.",
+        f"taught nobody. The pipeline: {report['cpu_seconds']:.0f} CPU seconds, {report['wall_seconds']:.0f} on the "
+        "clock.",
         "",
         "| | score |",
         "|---|---|",

@@ -111,7 +111,12 @@ def test_the_page_has_a_row_of_breeds_where_there_are_any(breeds):
     found = dict.fromkeys(("before", "after", "best_known", "raw_after", "gain", "lo", "hi", "room_closed",
                            "left_alone", "guard_violations", "broken"), 0.5)  # fmt: skip
     found |= {"prompts": 4, "texts": 32, "good": 2}
-    report = {"synthesize": {"dedup": {"kept": 24}}, "rounds": [{"kept": True}], "cpu_seconds": 9.0}
+    report = {
+        "synthesize": {"dedup": {"kept": 24}},
+        "rounds": [{"kept": True}],
+        "cpu_seconds": 9.0,
+        "wall_seconds": 8.0,
+    }
     lines = page_of(found, report, {"given": 0.5, "before": 0.5, "after": 0.5, "lo": 0.0, "hi": 0.0}, 1, breeds)
     text = "\n".join(lines)
     row = "| breed, at the same number of calls | 0.750 (gain +0.125 to +0.375) |"
