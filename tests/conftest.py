@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from promptmill.cli.main import main
 from promptmill.model.embedded import EMBEDDED_MODELS
@@ -21,6 +22,9 @@ from tests.tiny import tiny_model
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# No test may fail because the machine has other work.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "promptmill" / "model" / "weights"
 SHIPPED = [
