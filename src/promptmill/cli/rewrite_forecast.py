@@ -19,13 +19,12 @@ def forecast(
     judges that teach; test_panel: those of the test, where they are others."""
     one = config.synthesize
     written = intents * one.topics * one.prompts
-    unsplit = [prompt for prompt in prompts if prompt.split is None]
     own = max(1, one.inputs)  # of a prompt that brings none
-    free = written * own + sum(len(prompt.inputs) or own for prompt in unsplit)
-    held = round((written + len(unsplit)) * one.test) + sum(prompt.split == "test" for prompt in prompts)
+    unsplit, tests = ([prompt for prompt in prompts if prompt.split == split] for split in (None, "test"))
+    held = round((written + len(unsplit)) * one.test) + len(tests)
     learned = written + len(prompts) - held
-    held_tried = round(free * one.test) + sum(len(p.inputs) or own for p in prompts if p.split == "test")
-    tried = free + sum(len(prompt.inputs) or own for prompt in prompts if prompt.split) - held_tried
+    held_tried = round((written * own + _tried_on(unsplit, own)) * one.test) + _tried_on(tests, own)
+    tried = written * own + _tried_on(prompts, own) - held_tried
     samples = config.answer.samples
     of_each = config.rewrites * (config.rounds + 1)  # those of the last rewriter are tried as well
     passes = config.rounds + 2 + (2 if config.tune_main else 0) + (config.test.target is not None)
@@ -47,11 +46,15 @@ def forecast(
     }  # fmt: skip
 
 
+def _tried_on(prompts: Sequence[GivenPrompt], own: int) -> int:
+    """Inputs of all of them. own: of one that brings none."""
+    return sum(len(prompt.inputs) or own for prompt in prompts)
+
+
 def _compared(config: RewriteConfig) -> int:
     """Pairs of a base prompt that the judges are asked to confirm, in all rounds: what they do not confirm makes room
     for another, until there is none left."""
-    others = [config.synthesize.variations + 1 + at * config.rewrites for at in range(1, config.rounds + 1)]
-    return sum(others)
+    return sum(config.synthesize.variations + 1 + at * config.rewrites for at in range(1, config.rounds + 1))
 
 
 def _questions(panel: Panel) -> int:
